@@ -22,7 +22,7 @@ HELP = "Self-configuring biomedical image segmentation whose every part is a plu
 
 def make_app(plugins: Plugins) -> typer.Typer:
     """The application with its own commands and those of plugins."""
-    from nnseg_core.cli import demo, evaluate, predict, prepare, train
+    from nnseg_core.cli import check, demo, evaluate, plan, predict, preprocess, train
     from nnseg_core.cli import plugins as plugin_commands
 
     app = typer.Typer(
@@ -35,9 +35,9 @@ def make_app(plugins: Plugins) -> typer.Typer:
     app.callback()(_root)
     for command in (
         demo.demo,
-        prepare.check,
-        prepare.plan,
-        prepare.preprocess,
+        check.check,
+        plan.plan,
+        preprocess.preprocess,
         train.train,
         predict.predict,
         evaluate.evaluate,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
     DatasetPath,
     Device,
@@ -22,7 +23,7 @@ from nnseg_core.cli.options import (
     parse_settings,
     planner_options,
 )
-from nnseg_core.cli.prepare import plan_folder, require_configuration, require_usable
+from nnseg_core.cli.plan import plan_folder, require_configuration
 from nnseg_core.plan import ComponentRef, Plan
 
 if TYPE_CHECKING:

@@ -1,16 +1,16 @@
-"""``nnseg check``, ``nnseg plan`` and ``nnseg preprocess``: everything before training."""
+"""``nnseg plan``: decide how to train on a dataset."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
-    DatasetPath,
     Memory,
     PlanName,
     PlannerName,
@@ -24,27 +24,8 @@ from nnseg_core.cli.options import (
     parse_settings,
     planner_options,
 )
-from nnseg_core.errors import DatasetError, PlanError
+from nnseg_core.errors import PlanError
 from nnseg_core.plan import ComponentRef, Plan
-
-if TYPE_CHECKING:
-    from nnseg_core.checking import Finding
-    from nnseg_core.project import Project
-
-
-def check(
-    context: typer.Context,
-    dataset: DatasetPath,
-    workspace: WorkspacePath = None,
-    workers: Workers = None,
-) -> None:
-    """Look at every file of a dataset and report all that is wrong or odd, with the remedy.
-
-    Exit code 2 if anything makes training impossible.
-    """
-    project = open_project(context.obj, dataset, workspace, workers)
-    warnings = require_usable(project, ComponentRef(name="standard"))
-    print(f"cases: {len(project.dataset.cases)}, errors: 0, warnings: {warnings}")
 
 
 def plan(
@@ -110,57 +91,6 @@ def plan(
         show_plan(made)
 
 
-def preprocess(
-    context: typer.Context,
-    datasets: Annotated[
-        list[Path], typer.Argument(metavar="DATASET...", help="One or several dataset folders.")
-    ],
-    configuration: Annotated[
-        list[str] | None,
-        typer.Option("--configuration", "-c", help="Configuration to preprocess.  [default: all]"),
-    ] = None,
-    planner: PlannerName = "standard",
-    plan_name: PlanName = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
-    ] = None,
-    workspace: WorkspacePath = None,
-    workers: Workers = None,
-) -> None:
-    """Bring the cases of datasets to the network's grid. Cases already there are kept.
-
-    Training does this by itself; run it ahead of time to use a machine without a GPU.
-    """
-    from nnseg_core.pipeline import preprocess as run
-    from nnseg_core.pipeline import read_or_make_plan
-
-    for dataset in datasets:
-        project = open_project(context.obj, dataset, workspace, workers, [planner, *(trust or ())])
-        name = plan_folder(planner, plan_name)
-        require_usable(project, ComponentRef(name=planner))
-        made = read_or_make_plan(project, ComponentRef(name=planner), name)
-        for chosen in configuration or _with_own_data(made):
-            store = run(project, made, name, require_configuration(made, chosen))
-            print(store.folder)
-
-
-def require_usable(project: Project, planner: ComponentRef) -> int:
-    """Check and measure a dataset, show all findings, and return how many warnings there are.
-
-    Raises ``DatasetError`` when there are errors.
-    """
-    from nnseg_core import kinds
-    from nnseg_core.pipeline import examine
-
-    examination = examine(project, project.build(kinds.PLANNER, planner))
-    show_findings(examination.findings)
-    if examination.errors:
-        raise DatasetError(
-            f"errors found in {project.dataset.folder}: {len(examination.errors)}. Mend them first."
-        )
-    return len(examination.findings)
-
-
 def require_configuration(plan: Plan, name: str) -> str:
     """``name``, if the plan has it. Raises ``PlanError`` listing those it has."""
     if name not in plan.configurations:
@@ -177,23 +107,6 @@ def require_configuration(plan: Plan, name: str) -> str:
 def plan_folder(planner: str, name: str | None) -> str:
     """The folder of a plan: ``name``, or the planner's, whose import path has a colon."""
     return planner.replace(":", ".") if name is None else folder_name("--plan", name)
-
-
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print findings as a table on stderr, errors first."""
-    from nnseg_core.cli.display import table
-
-    if not findings:
-        return
-    ordered = sorted(findings, key=lambda finding: finding.severity != "error")
-    table(
-        ("", "case", "file", "finding", "remedy"),
-        [
-            (f.severity, f.case or "", f.file.name if f.file else "", f.message, f.remedy)
-            for f in ordered
-        ],
-        stderr=True,
-    )
 
 
 def show_plan(plan: Plan) -> None:
@@ -255,13 +168,6 @@ def _from_fingerprint(
         frozenset(typed),
         settings,
     )
-
-
-def _with_own_data(plan: Plan) -> list[str]:
-    """All but cascades, which read the preprocessed cases of 3d_fullres."""
-    return [
-        name for name, configuration in plan.configurations.items() if not configuration.previous
-    ]
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -1,0 +1,60 @@
+"""``nnseg preprocess``: bring the cases of datasets to the network's grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnseg_core.cli.check import require_usable
+from nnseg_core.cli.options import (
+    PlanName,
+    PlannerName,
+    Workers,
+    WorkspacePath,
+    open_project,
+)
+from nnseg_core.cli.plan import plan_folder, require_configuration
+from nnseg_core.plan import ComponentRef, Plan
+
+
+def preprocess(
+    context: typer.Context,
+    datasets: Annotated[
+        list[Path], typer.Argument(metavar="DATASET...", help="One or several dataset folders.")
+    ],
+    configuration: Annotated[
+        list[str] | None,
+        typer.Option("--configuration", "-c", help="Configuration to preprocess.  [default: all]"),
+    ] = None,
+    planner: PlannerName = "standard",
+    plan_name: PlanName = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
+    ] = None,
+    workspace: WorkspacePath = None,
+    workers: Workers = None,
+) -> None:
+    """Bring the cases of datasets to the network's grid. Cases already there are kept.
+
+    Training does this by itself; run it ahead of time to use a machine without a GPU.
+    """
+    from nnseg_core.pipeline import preprocess as run
+    from nnseg_core.pipeline import read_or_make_plan
+
+    for dataset in datasets:
+        project = open_project(context.obj, dataset, workspace, workers, [planner, *(trust or ())])
+        name = plan_folder(planner, plan_name)
+        require_usable(project, ComponentRef(name=planner))
+        made = read_or_make_plan(project, ComponentRef(name=planner), name)
+        for chosen in configuration or _with_own_data(made):
+            store = run(project, made, name, require_configuration(made, chosen))
+            print(store.folder)
+
+
+def _with_own_data(plan: Plan) -> list[str]:
+    """All but cascades, which read the preprocessed cases of 3d_fullres."""
+    return [
+        name for name, configuration in plan.configurations.items() if not configuration.previous
+    ]
