@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,12 @@ T = TypeVar("T")
 
 BACKGROUND = "background"
 IGNORE = "ignore"
+
+KEYS = (
+    *("name", "channel_names", "modality", "labels", "file_ending", "regions_class_order"),
+    *("numTraining", "overwrite_image_reader_writer", "dataset"),
+)
+"""Those of ``dataset.json`` that mean something here."""
 
 LARGEST = 2**15 - 1
 """Of all label values: they are kept as int16."""
@@ -126,58 +132,64 @@ def open_dataset(folder: Path) -> Dataset:
     else:
         cases = _folder_cases(folder, description)
     if not cases:
-        raise DatasetError(
-            f"{folder} has no training cases. Expected images named "
-            f"imagesTr/CASE_0000{description.file_ending} and labels "
-            f"labelsTr/CASE{description.file_ending}; file_ending in dataset.json is "
-            f"{description.file_ending!r}."
-        )
+        raise DatasetError(_why_no_cases(folder, description.file_ending), code="no-cases")
     return Dataset(folder=folder, description=description, cases=cases)
 
 
 def read_description(path: Path) -> tuple[DatasetDescription, dict[str, Any]]:
     """Read a ``dataset.json``: what the recipe needs of it, and the whole of it as it stands."""
-    if not path.is_file():
-        raise DatasetError(
-            f"{path} does not exist. A dataset folder holds dataset.json, imagesTr and labelsTr; "
-            "see 'Your data' in the README for an example."
-        )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} is not readable as JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise DatasetError(
-            f"{path} must hold one JSON object in braces, not a {type(raw).__name__}."
-        )
+    raw = read_raw(path)
     name = _optional(raw, "name", str, path) or path.resolve().parent.name
     return describe(raw, name=name, source=path), raw
 
 
-def describe(raw: Mapping[str, Any], name: str, source: Path) -> DatasetDescription:
-    """Turn the content of a ``dataset.json`` into a description. ``source`` is for messages."""
-    channels = raw.get("channel_names", raw.get("modality"))
-    for key, value in {"channel_names": channels, "labels": raw.get("labels")}.items():
-        if not isinstance(value, Mapping) or not value:
-            near = f"; it has {close!r}, a typing error?" if (close := _near(key, raw)) else "."
-            raise DatasetError(
-                f"{source} needs {key!r}, an object such as "
-                + ('{"0": "CT"}' if key == "channel_names" else '{"background": 0, "liver": 1}')
-                + (near if value is None else f"; it is {value!r}.")
-            )
-    ending = raw.get("file_ending", ".nii.gz" if "modality" in raw else None)
-    if not isinstance(ending, str) or not ending.startswith("."):
+def read_raw(path: Path) -> dict[str, Any]:
+    """The object in a ``dataset.json``, whatever it holds."""
+    if not path.is_file():
         raise DatasetError(
-            f'{source} needs "file_ending", with its dot, such as ".nii.gz"; it has {ending!r}.'
+            f"{path} does not exist. A dataset folder holds dataset.json, imagesTr and labelsTr; "
+            "see 'Your data' in the README for an example. For two plain folders of images and "
+            "labels, 'nnseg fix' makes one.",
+            code="dataset-json",
         )
-    return DatasetDescription(
-        name=name,
-        channels=_channels(channels, source),
-        labels=_labels(raw["labels"], _paint_order(raw, source), source),
-        file_ending=ending,
-        reader=_optional(raw, "overwrite_image_reader_writer", str, source),
-        training_cases=_optional(raw, "numTraining", int, source),
-    )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+    except (ValueError, OSError) as error:
+        raise DatasetError(
+            f"{path} is not readable as JSON: {error}.{_json_remedy(error)}", code="dataset-json"
+        ) from None
+    if not isinstance(raw, dict):
+        raise DatasetError(
+            f"{path} must hold one JSON object in braces, not a {type(raw).__name__}.",
+            code="dataset-json",
+        )
+    return raw
+
+
+def describe(raw: Mapping[str, Any], name: str, source: Path) -> DatasetDescription:
+    """Turn the content of a ``dataset.json`` into a description. ``source`` is for messages.
+
+    Raises ``DatasetError`` with every mistake, one per line.
+    """
+    readers: dict[str, Callable[[], Any]] = {
+        "channels": lambda: _channels(_mapping("channel_names", raw, source), source),
+        "labels": lambda: _labels(
+            _mapping("labels", raw, source), _paint_order(raw, source), source
+        ),
+        "file_ending": lambda: _ending(raw, source),
+        "reader": lambda: _optional(raw, "overwrite_image_reader_writer", str, source),
+        "training_cases": lambda: _optional(raw, "numTraining", int, source),
+    }
+    found: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for field_name, read in readers.items():
+        try:
+            found[field_name] = read()
+        except DatasetError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DatasetError("\n".join(mistakes), code="dataset-json")
+    return DatasetDescription(name=name, **found)
 
 
 def find_images(folder: Path, ending: str) -> dict[str, tuple[Path, ...]]:
@@ -192,8 +204,48 @@ def find_images(folder: Path, ending: str) -> dict[str, tuple[Path, ...]]:
     return {case: tuple(files[c] for c in sorted(files)) for case, files in sorted(found.items())}
 
 
+def _why_no_cases(folder: Path, ending: str) -> str:
+    """What lies in the folder instead of training cases, and what should."""
+    images = folder / "imagesTr"
+    names = [path.name for path in _visible(images)]
+    others = sorted({"".join(Path(name).suffixes[-2:]) for name in names})
+    if not images.is_dir():
+        found = f"there is no folder imagesTr{_similar('imagesTr', folder)}"
+    elif not names:
+        found = "imagesTr is empty"
+    elif any(name.endswith(ending) for name in names):
+        found = f"of {len(names)} files in imagesTr, none has the number of its channel in its name"
+    else:
+        found = (
+            f"none of the {len(names)} files in imagesTr ends in {ending!r}, which is file_ending "
+            f"in dataset.json; they end in {', '.join(map(repr, others[:5]))}"
+        )
+    return (
+        f"{folder} has no training cases: {found}. Expected images named "
+        f"imagesTr/CASE_0000{ending} and labels labelsTr/CASE{ending}; "
+        f"file_ending in dataset.json is {ending!r}."
+        + (" 'nnseg fix' makes a copy with these names." if names else "")
+    )
+
+
+def _similar(name: str, folder: Path) -> str:
+    near = _near(name, [path.name for path in _visible(folder)])
+    return f", but {near!r}" if near else ""
+
+
+def _visible(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[CaseRef, ...]:
     images = find_images(folder / "imagesTr", description.file_ending)
+    if images and not (folder / "labelsTr").is_dir():
+        raise DatasetError(
+            f"{folder} has no folder labelsTr{_similar('labelsTr', folder)}. It holds a label for "
+            f"every image, named labelsTr/CASE{description.file_ending}.",
+            code="no-cases",
+        )
     labels = {case: folder / "labelsTr" / f"{case}{description.file_ending}" for case in images}
     return tuple(
         CaseRef(
@@ -222,6 +274,33 @@ def _listed_case(folder: Path, case: str, entry: Any) -> CaseRef:
         images=tuple((folder / image).resolve() for image in images),
         label=(folder / label).resolve() if label else None,
     )
+
+
+def _mapping(key: str, raw: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
+    """The object under a key that must be there."""
+    value = raw.get(key, raw.get("modality") if key == "channel_names" else None)
+    if isinstance(value, Mapping) and value:
+        return value
+    example = '{"0": "CT"}' if key == "channel_names" else '{"background": 0, "liver": 1}'
+    raise DatasetError(
+        f"{source} needs {key!r}, an object such as {example}"
+        + (_typing_error(key, raw) or "." if value is None else f"; it is {value!r}.")
+    )
+
+
+def _ending(raw: Mapping[str, Any], source: Path) -> str:
+    ending = raw.get("file_ending", ".nii.gz" if "modality" in raw else None)
+    if isinstance(ending, str) and ending.startswith("."):
+        return ending
+    raise DatasetError(
+        f'{source} needs "file_ending", with its dot, such as ".nii.gz"'
+        + (_typing_error("file_ending", raw) or f"; it has {ending!r}.")
+    )
+
+
+def _typing_error(key: str, raw: Mapping[str, Any]) -> str:
+    near = _near(key, [other for other in raw if other not in KEYS])
+    return f"; it has {near!r}, a typing error?" if near else ""
 
 
 def _channels(raw: Mapping[str, Any], source: Path) -> tuple[str, ...]:
@@ -287,7 +366,26 @@ def _are_all(kind: type, values: Iterable[Any]) -> bool:
     return all(type(value) is kind for value in values)
 
 
-def _near(key: str, raw: Mapping[str, Any]) -> str | None:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys must differ: the first of two would be lost in silence."""
+    keys = [key for key, _ in pairs]
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} is there twice")
+    return dict(pairs)
+
+
+def _json_remedy(error: Exception) -> str:
+    if not isinstance(error, json.JSONDecodeError):
+        return ""
+    before = error.doc[: error.pos].rstrip()
+    if error.doc[error.pos : error.pos + 1] in ("}", "]") and before.endswith(","):
+        line = before.count("\n") + 1
+        return f" Delete the comma at the end of line {line}: nothing follows it."
+    return " Correct it there; a text editor that knows JSON marks the place."
+
+
+def _near(key: str, raw: Iterable[str]) -> str | None:
     import difflib
 
     return next(iter(difflib.get_close_matches(key, [str(k) for k in raw], n=1, cutoff=0.7)), None)

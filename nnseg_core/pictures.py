@@ -69,7 +69,7 @@ def overlay_png(
     figure = Figure(figsize=(INCHES * len(shown), height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, view in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        _draw(axes, view, labels)
+        draw_view(axes, view, labels)
     figure.suptitle(title, fontsize="medium")
     figure.legend(
         handles=handles,
@@ -159,16 +159,17 @@ def _is_rgb(image: NDArray[np.float32]) -> bool:
     return image.shape[:2] == (3, 1)
 
 
-def _draw(axes: Axes, view: View, labels: Labels) -> None:
+def draw_view(axes: Axes, view: View, labels: Labels) -> None:
+    """Draw one slice: the prediction filled, the reference outlined."""
     pixels = view.pixels if view.pixels.shape[2] == 3 else view.pixels[..., 0]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="bicubic")
     if view.prediction is not None:
-        for covered, colour in _coloured(labels):
+        for covered, colour in coloured(labels):
             inside = np.isin(view.prediction, covered)
             _fill(axes, inside, view.aspect, colour)
             _outline(axes, inside, colour)
     if view.reference is not None:
-        for covered, colour in _coloured(labels):
+        for covered, colour in coloured(labels):
             line = colour if view.prediction is None else "white"
             _outline(axes, np.isin(view.reference, covered), line, edged=True)
     axes.set_title(view.caption, fontsize="small")
@@ -211,7 +212,7 @@ def _legend(reference: Mask | None, prediction: Mask | None, labels: Labels) -> 
     overlaps = count_overlap(masks[0], masks[-1], labels)
     handles: list[Artist] = [
         Patch(facecolor=colour, label=f"{name}, Dice {overlap.dice:.3f}" if masks[1:] else name)
-        for (name, overlap), (_, colour) in zip(overlaps.items(), _coloured(labels), strict=True)
+        for (name, overlap), (_, colour) in zip(overlaps.items(), coloured(labels), strict=True)
         if overlap.dice is not None
     ]
     if masks[1:]:
@@ -219,7 +220,7 @@ def _legend(reference: Mask | None, prediction: Mask | None, labels: Labels) -> 
     return handles
 
 
-def _coloured(labels: Labels) -> list[tuple[tuple[int, ...], str]]:
+def coloured(labels: Labels) -> list[tuple[tuple[int, ...], str]]:
     """The values of each label or region with its colour; colours repeat after the sixth."""
     values = enumerate(labels.values.values())
     return [(covered, COLOURS[index % len(COLOURS)]) for index, covered in values]

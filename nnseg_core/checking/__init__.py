@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from nnseg_core.checking.case import CaseCheck, check_case
 from nnseg_core.checking.dataset import check_across, check_dataset, check_folder
-from nnseg_core.checking.findings import Finding
+from nnseg_core.checking.findings import Finding, as_dictionary, grouped
 
-__all__ = ["CaseCheck", "Finding", "check_across", "check_case", "check_dataset", "check_folder"]
+__all__ = [
+    "CaseCheck",
+    "Finding",
+    "as_dictionary",
+    "check_across",
+    "check_case",
+    "check_dataset",
+    "check_folder",
+    "grouped",
+]

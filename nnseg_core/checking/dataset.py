@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,10 +13,19 @@ from nnseg_core.checking.case import CaseCheck, check_case
 from nnseg_core.checking.findings import Finding, error, warning
 from nnseg_core.checking.grids import times
 from nnseg_core.contracts import Reader
-from nnseg_core.dataset import CaseRef, Dataset, Labels, find_images
+from nnseg_core.dataset import KEYS, CaseRef, Dataset, Labels, find_images, read_description
 
 SPACING_FACTOR = 3.0
 """From the median: the ratio from which nnU-Net calls a spacing anisotropic."""
+
+ABSURD_FACTOR = 50.0
+"""From the median: no two scanners differ that much, but micrometres do from millimetres."""
+
+IMAGE_ENDINGS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".dcm", ".img", ".npy", ".npz"),
+    *(".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"),
+)
+"""What files end in that are taken for images, whether or not there is a reader for them."""
 
 
 def check_dataset(
@@ -36,7 +46,13 @@ def check_dataset(
 
 def check_folder(dataset: Dataset) -> tuple[Finding, ...]:
     """What the names of the files and ``dataset.json`` tell."""
-    return (*_check_count(dataset), *_check_strays(dataset), *_check_labels(dataset))
+    return (
+        *_check_keys(dataset),
+        *_check_count(dataset),
+        *_check_strays(dataset),
+        *_check_endings(dataset),
+        *_check_labels(dataset),
+    )
 
 
 def check_across(checks: Sequence[CaseCheck], dataset: Dataset) -> tuple[Finding, ...]:
@@ -54,6 +70,8 @@ def _check_count(dataset: Dataset) -> Iterator[Finding]:
         yield warning(
             f"numTraining in dataset.json is {announced}, but there are {found} training cases",
             "Look for cases that were not copied, or correct numTraining.",
+            file=dataset.folder / "dataset.json",
+            code="num-training",
         )
 
 
@@ -71,6 +89,7 @@ def _check_strays(dataset: Dataset) -> Iterator[Finding]:
                 "there is no image for this label",
                 f"Add imagesTr/{name}_0000{ending}, or move the label elsewhere.",
                 file=path,
+                code="no-image",
             )
     for path in _files(dataset.folder / "imagesTr", ending):
         if path.resolve() not in images:
@@ -79,10 +98,44 @@ def _check_strays(dataset: Dataset) -> Iterator[Finding]:
                 "this image belongs to no case",
                 f"Name it {name}_0000{ending} if it is channel 0 of case {name}.",
                 file=path,
+                code="stray-image",
             )
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
+def _check_keys(dataset: Dataset) -> Iterator[Finding]:
+    """Keys of dataset.json that are nearly, but not quite, those that mean something."""
+    path = dataset.folder / "dataset.json"
+    for key in read_description(path)[1] if path.is_file() else ():
+        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
+        if near and key not in KEYS:
+            yield warning(
+                f"dataset.json has the key {key!r}, which means nothing",
+                f"If {near[0]!r} was meant, correct it.",
+                file=path,
+                code="unknown-key",
+            )
+
+
+def _check_endings(dataset: Dataset) -> Iterator[Finding]:
+    """Images and labels that are left out in silence, because their name ends otherwise."""
+    ending = dataset.description.file_ending
+    listed = {file for case in dataset.cases for file in (*case.images, case.label)}
+    for part in ("imagesTr", "labelsTr"):
+        for path in _files(dataset.folder / part):
+            if path.name.endswith(ending) or not path.name.lower().endswith(IMAGE_ENDINGS):
+                continue
+            twin = path.with_name(path.name.removesuffix(".gz"))
+            twins = {twin, twin.with_name(f"{twin.name}.gz")}  # two-files tells of those
+            if not twins & listed:
+                yield warning(
+                    f"{part}/{path.name} does not end in {ending}, so it is not read",
+                    f"Convert it to {ending}, or move it elsewhere.",
+                    file=path,
+                    code="other-ending",
+                )
+
+
+def _files(folder: Path, ending: str = "") -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(p for p in found if p.name.endswith(ending) and not p.name.startswith("."))
 
@@ -96,6 +149,7 @@ def _check_labels(dataset: Dataset) -> Iterator[Finding]:
             + (" with ignore as the highest" if labels.ignore is not None else ""),
             "Nothing needs to be done here, but nnU-Net refuses this.",
             file=file,
+            code="label-values",
         )
     for (name, covered), painted in zip(labels.values.items(), labels.paint_order, strict=False):
         if painted not in covered:
@@ -104,6 +158,7 @@ def _check_labels(dataset: Dataset) -> Iterator[Finding]:
                 f"values ({', '.join(map(str, covered))})",
                 "Put the entries of regions_class_order into the order of the regions.",
                 file=file,
+                code="paint-order",
             )
 
 
@@ -117,6 +172,7 @@ def _check_occurrence(checks: Sequence[CaseCheck], labels: Labels) -> Iterator[F
         yield error(
             "no case has any foreground: all labels are background",
             "Look at the label files and at labels in dataset.json.",
+            code="no-foreground",
         )
         return
     for name, covered in labels.values.items():
@@ -124,6 +180,7 @@ def _check_occurrence(checks: Sequence[CaseCheck], labels: Labels) -> Iterator[F
             yield warning(
                 f"label {name!r} ({', '.join(map(str, covered))}) occurs in no case",
                 "Take it out of dataset.json, or look for the cases that should have it.",
+                code="absent-label",
             )
 
 
@@ -138,6 +195,7 @@ def _check_duplicates(checks: Sequence[CaseCheck]) -> Iterator[Finding]:
                 f"its image has the same voxels as that of case {original}",
                 "Keep one of them: a copy in another fold makes validation scores too good.",
                 check.identifier,
+                code="duplicate-image",
             )
 
 
@@ -148,10 +206,16 @@ def _check_spacings(checks: Sequence[CaseCheck]) -> Iterator[Finding]:
     usual = np.median([spacing for _, spacing in known], axis=0)
     for name, spacing in known:
         ratio = np.asarray(spacing) / usual
-        if max(ratio.max(), 1 / ratio.min()) > SPACING_FACTOR:
-            yield warning(
+        far = max(ratio.max(), 1 / ratio.min())
+        if far > SPACING_FACTOR:
+            absurd = far > ABSURD_FACTOR
+            yield Finding(
+                "error" if absurd else "warning",
                 f"its voxels are {times(spacing)} mm (z, y, x), far from the median of "
                 f"{times(usual)} mm",
-                "Check spacing and axis order in its header; leave it if they are right.",
+                "Correct the spacing in its header; the unit may be wrong."
+                if absurd
+                else "Check spacing and axis order in its header; leave it if they are right.",
                 name,
+                code="spacing",
             )

@@ -31,6 +31,7 @@ def read_headers(case: CaseRef, reader: Reader, findings: list[Finding]) -> Head
                     "Keep one of them.",
                     case.identifier,
                     path,
+                    code="two-files",
                 )
             )
             continue
@@ -87,4 +88,4 @@ def read_label(
 
 def _unusable(case: CaseRef, path: Path | None, problem: DatasetError) -> Finding:
     message = str(problem).removeprefix(f"{path} ").rstrip(".")
-    return error(message, MEND, case.identifier, path)
+    return error(message, MEND, case.identifier, path, code=problem.code)

@@ -26,7 +26,7 @@ def draw_folder(
     """
     ending = description.file_ending
     pictures: list[Path] = []
-    for case in find_inputs([images], ending, len(description.channels)):
+    for case in find_inputs([images], ending):
         masks = [folder / f"{case.identifier}{ending}" for folder in (predictions, references)]
         if len(pictures) == PICTURES or not all(mask.is_file() for mask in masks):
             continue

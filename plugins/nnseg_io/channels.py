@@ -40,7 +40,8 @@ def require_finite(values: NDArray[Any], path: Path) -> None:
         raise DatasetError(
             f"{path} holds {len(wrong)} values that are not finite numbers (NaN or infinity), the "
             f"first at index {tuple(wrong[0].tolist())} in array order. Replace them, for example "
-            "by the value of the background."
+            "by the value of the background.",
+            code="not-finite",
         )
 
 

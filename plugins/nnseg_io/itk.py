@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,26 @@ from nnseg_core.geometry import PLANAR_SPACING, Geometry
 from nnseg_io.channels import read_channels
 from nnseg_io.files import decoding, replacing
 from nnseg_io.labels import require_one_channel, to_label, to_mask
-from nnseg_io.nifti import nifti_voxels
+from nnseg_io.nifti import (
+    HEADER_BYTES,
+    NiftiHeader,
+    parse_header,
+    parse_voxels,
+    read_content,
+)
+from nnseg_io.nifti_mask import write_nifti_mask
 
 # ITK prints warnings past Python; what makes a file unusable is raised all the same.
 SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+
+MOST_PLACED = 4096  # 4 MB or so
+
+_PLACED: dict[bytes, tuple[Geometry, int]] = {}
+"""What ITK made of the parts of NIfTI headers that decide where voxels lie.
+
+ITK takes 1.3 ms to open a small file, and a case's channels and label share these parts, so that
+asking once for all of them costs a third, or nothing where a whole dataset shares them.
+"""
 
 GIPL_HEADER_BYTES = 256
 """Size of the header of a GIPL file, by its format."""
@@ -40,9 +57,7 @@ class ItkReader:
     def peek(self, path: Path) -> tuple[Geometry, int]:
         """Geometry and number of channels, from the header."""
         with decoding(path):
-            header = _open(path)
-            volumes = math.prod(header.GetSize()[3:])
-            return _geometry(header), volumes * header.GetNumberOfComponents()
+            return _describe(path, parse_header(_nifti_content(path, HEADER_BYTES)))
 
     def read(self, paths: Sequence[Path]) -> tuple[NDArray[np.float32], Geometry]:
         """Read one case: image (channel, z, y, x) from one file per channel, or one for all."""
@@ -56,12 +71,22 @@ class ItkReader:
     def write_label(self, path: Path, label: NDArray[Any], geometry: Geometry) -> None:
         """Write a label map (z, y, x), compressed; one that belongs to a 2D image in 2D."""
         mask = to_mask(label, geometry)
-        image = SimpleITK.GetImageFromArray(mask[0] if geometry.is_planar else mask)
-        image.SetSpacing(geometry.spacing[::-1][: image.GetDimension()])
-        image.SetOrigin(geometry.origin)
-        image.SetDirection(geometry.direction)
+        values = mask[0] if geometry.is_planar else mask
         with replacing(path) as temporary:
-            SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+            if path.name.endswith(".nii.gz"):
+                corner = values[(slice(1),) * values.ndim]
+                write_nifti_mask(temporary, values, _on_grid(corner, geometry))
+            else:
+                image = _on_grid(values, geometry)
+                SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+
+
+def _on_grid(values: NDArray[Any], geometry: Geometry) -> SimpleITK.Image:
+    image = SimpleITK.GetImageFromArray(values)
+    image.SetSpacing(geometry.spacing[::-1][: image.GetDimension()])
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
 
 
 def _open(path: Path) -> SimpleITK.ImageFileReader:
@@ -89,12 +114,45 @@ def _open(path: Path) -> SimpleITK.ImageFileReader:
 def _read_file(path: Path) -> tuple[NDArray[Any], Geometry]:
     """All voxels (channel, z, y, x) in the type of the file."""
     with decoding(path):
-        header = _open(path)
-        geometry = _geometry(header)
-        voxels = nifti_voxels(path, header)
+        content = _nifti_content(path)
+        nifti = parse_header(content)
+        geometry, _ = _describe(path, nifti)
+        voxels = None if nifti is None else parse_voxels(content, nifti, path)
         if voxels is None:
-            voxels = _itk_voxels(path, header)
+            voxels = _itk_voxels(path, _open(path))
         return voxels.reshape(-1, *geometry.shape), geometry
+
+
+def _nifti_content(path: Path, size: int = -1) -> bytes:
+    """What a NIfTI file holds, or its first ``size`` bytes; nothing of other files."""
+    if not path.name.endswith((".nii.gz", ".nii")):
+        return b""
+    _require_one_nifti(path)
+    try:
+        return read_content(path, size)
+    except Exception:  # whatever decompression raises at damage
+        _open(path)  # ITK explains what is no image at all
+        raise
+
+
+def _describe(path: Path, nifti: NiftiHeader | None) -> tuple[Geometry, int]:
+    """Geometry and number of channels."""
+    if nifti is not None and nifti.placed_by in _PLACED:
+        geometry, channels = _PLACED[nifti.placed_by]
+        x, y, z, _ = nifti.sizes
+        return replace(geometry, shape=(1 if geometry.is_planar else z, y, x)), channels
+    if nifti is not None and not nifti.has_spacing:
+        raise DatasetError(
+            f"{path} has voxels of 0 mm, by pixdim in its header. Write the right spacing into it.",
+            code="zero-spacing",
+        )
+    header = _open(path)
+    described = _geometry(header), math.prod(header.GetSize()[3:]) * header.GetNumberOfComponents()
+    if nifti is not None:
+        if len(_PLACED) >= MOST_PLACED:
+            _PLACED.clear()
+        _PLACED[nifti.placed_by] = described
+    return described
 
 
 def _itk_voxels(path: Path, header: SimpleITK.ImageFileReader) -> NDArray[Any]:
@@ -157,7 +215,8 @@ def _explained(error: RuntimeError, path: Path) -> DatasetError:
             f"{path} lies on a sheared grid: its axes are not perpendicular (the direction cosines "
             "of its sform are not orthonormal), or its orientation is missing. If its qform is "
             "right, copy it over the sform, with nibabel: image.set_sform(image.get_qform()), then "
-            "save; otherwise resample it onto a regular grid."
+            "save; otherwise resample it onto a regular grid.",
+            code="sheared",
         )
     cause = text.strip().splitlines()[-1].replace("sitk::ERROR: ", "").replace("ITK ERROR: ", "")
     return DatasetError(

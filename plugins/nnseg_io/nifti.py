@@ -1,15 +1,17 @@
-"""Voxels of NIfTI files, read past ITK, which hides damage: what is missing or NaN becomes 0."""
+"""NIfTI files, read past ITK, which is slow to open them and hides damage.
 
-# SimpleITK has no annotations.
+ITK reads what is missing or NaN as 0. Where the voxels lie is still ITK's to say.
+"""
 
 from __future__ import annotations
 
 import math
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from nnseg_core.errors import DatasetError
@@ -30,43 +32,107 @@ HEADER_BYTES = 348
 """Size of the header, which is also the number that the file begins with."""
 
 
-def nifti_voxels(path: Path, header: SimpleITK.ImageFileReader) -> NDArray[Any] | None:
+@dataclass(frozen=True, slots=True)
+class NiftiHeader:
+    """What a header tells of the voxels.
+
+    ``sizes`` are those of the axes (x, y, z, t); ``dtype`` is None for colours and complex numbers.
+    ``placed_by`` are the bytes that decide where the voxels lie: files in which they are equal have
+    the same spacing, origin, direction and components. ``has_spacing`` is False where one is 0,
+    which ITK reads as 1 mm.
+    """
+
+    sizes: tuple[int, int, int, int]
+    dtype: np.dtype[Any] | None
+    voxel_bytes: int
+    start: int
+    slope: float
+    intercept: float
+    placed_by: bytes
+    has_spacing: bool = True
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the numbers in the file are not yet the values."""
+        slope, intercept = self.slope, self.intercept
+        return (math.isfinite(slope) and slope not in (0, 1)) or (
+            math.isfinite(intercept) and intercept != 0
+        )
+
+
+def read_content(path: Path, size: int = -1) -> bytes:
+    """All bytes of a file, or the first ``size``, decompressed.
+
+    May raise whatever decompression raises, at a damaged file.
+    """
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not compressed:
+            return file.read(size)
+        with gzip.GzipFile(fileobj=file) as inflated:
+            return bytes(inflated.read(size))
+
+
+def parse_header(content: bytes) -> NiftiHeader | None:
+    """The header at the beginning of a NIfTI-1 file.
+
+    None for what ITK must interpret: other formats, vectors.
+    """
+    orders = {HEADER_BYTES.to_bytes(4, "little"): "<", HEADER_BYTES.to_bytes(4, "big"): ">"}
+    order = orders.get(content[:4])
+    if order is None or len(content) < HEADER_BYTES or content[344:348] != b"n+1\0":
+        return None
+    axes, *sizes = struct.unpack_from(f"{order}8h", content, 40)
+    datatype, bits = struct.unpack_from(f"{order}2h", content, 70)
+    offset, slope, intercept = struct.unpack_from(f"{order}3f", content, 108)
+    kind = TYPES.get(datatype)
+    if not 2 <= axes <= 4 or (kind is not None and bits != 8 * np.dtype(kind).itemsize):
+        return None
+    sizes = [*sizes[:axes], *(1,) * (4 - axes)]
+    if min(sizes) < 1 or not math.isfinite(offset):
+        return None
+    # dim[0], dim[4] and beyond, which axes have one voxel, intent, the type if it is not a number,
+    # pixdim, units, qform and sform
+    placed_by = b"".join(
+        (
+            order.encode(),
+            content[40:42],
+            content[48:56],
+            bytes(size == 1 for size in sizes),
+            content[68:70] if kind else content[68:74],
+            content[76:108],
+            content[123:124],
+            content[252:328],
+        )
+    )
+    return NiftiHeader(
+        sizes=(sizes[0], sizes[1], sizes[2], sizes[3]),
+        dtype=np.dtype(order + kind) if kind else None,
+        voxel_bytes=bits // 8,
+        start=max(int(offset), HEADER_BYTES),
+        slope=slope,
+        intercept=intercept,
+        placed_by=placed_by,
+        has_spacing=0 not in struct.unpack_from(f"{order}{min(axes, 3)}f", content, 80),
+    )
+
+
+def parse_voxels(content: bytes, header: NiftiHeader, path: Path) -> NDArray[Any] | None:
     """The voxels in one row, or None for those that ITK must interpret: scaled ones, colours.
 
-    ``header`` has read the header of ``path``. Raises ``DatasetError`` for a file cut short.
+    Raises ``DatasetError`` for a file cut short, and for scaled values that are not finite.
     """
-    if not header.HasMetaDataKey("vox_offset") or int(header.GetMetaData("dim[0]")) > 4:
-        return None  # not NIfTI, or vectors
-    content = _content(path)
-    voxels = math.prod(int(header.GetMetaData(f"dim[{axis}]")) for axis in range(1, 5))
-    start = max(int(float(header.GetMetaData("vox_offset"))), HEADER_BYTES)
-    _require_bytes(content, start + voxels * int(header.GetMetaData("bitpix")) // 8, path)
-    kind = TYPES.get(int(header.GetMetaData("datatype")))
-    if kind is None:
+    voxels = math.prod(header.sizes)
+    _require_bytes(content, header.start + voxels * header.voxel_bytes, path)
+    if header.dtype is None:
         return None
-    order = ">" if content[:4] == HEADER_BYTES.to_bytes(4, "big") else "<"
-    values = np.frombuffer(content, order + kind, voxels, start)
-    if not _is_scaled(header):
+    values = np.frombuffer(content, header.dtype, voxels, header.start)
+    if not header.is_scaled:
         return values
     if values.dtype.kind == "f":
         require_finite(values, path)
     return None
-
-
-def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    if not compressed:
-        return path.read_bytes()
-    with gzip.open(path) as inflated:
-        return bytes(inflated.read())
-
-
-def _is_scaled(header: SimpleITK.ImageFileReader) -> bool:
-    slope, intercept = (float(header.GetMetaData(f"scl_{name}")) for name in ("slope", "inter"))
-    return (math.isfinite(slope) and slope not in (0, 1)) or (
-        math.isfinite(intercept) and intercept != 0
-    )
 
 
 def _require_bytes(content: bytes, expected: int, path: Path) -> None:

@@ -266,7 +266,7 @@ def test_writing_replaces_a_mask_and_leaves_nothing_else(tmp_path, ending):
 
 
 def test_a_failed_write_keeps_the_old_mask(tmp_path, monkeypatch):
-    def fail(image, name, useCompression):
+    def fail(image, name, **options):
         Path(name).write_text("half a file")
         raise RuntimeError("disk full")
 

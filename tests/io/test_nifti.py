@@ -12,6 +12,7 @@ from nnseg_io.itk import ItkReader
 from nnseg_io.nifti import TYPES
 
 IDENTITY = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+MOVED = [[0, 0, 0, 8], [0, 0, 0, 0], [0, 0, 0, 0]]
 SHEARED = [[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
 NEARLY_STRAIGHT = [[1, 3e-5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
 
@@ -107,6 +108,18 @@ def test_a_file_cut_before_it_was_compressed_is_refused(tmp_path, name):
     )
 
 
+def test_a_colour_file_cut_short_is_refused(tmp_path):
+    path = save_nifti(tmp_path / "x.nii", numbers(2, 3, 4, kind="u1"))
+    content = bytearray(path.read_bytes() + bytes(48))
+    struct.pack_into("<2h", content, 70, 128, 24)  # RGB
+    path.write_bytes(content)
+    assert ItkReader().read([path])[0].shape == (3, 2, 3, 4)
+    path.write_bytes(content[:-5])
+
+    with pytest.raises(DatasetError, match="is incomplete: its header announces 424 bytes"):
+        ItkReader().read([path])
+
+
 def test_a_file_compressed_in_parts_is_complete(tmp_path):
     content = save_nifti(tmp_path / "x.nii", numbers(2, 3, 4)).read_bytes()
     path = tmp_path / "y.nii.gz"
@@ -153,3 +166,43 @@ def test_real_files_are_read_as_itk_reads_them(data_folder):
         expected = as_itk_reads(path).astype(np.float32)
         channels_first = np.moveaxis(expected, -1, 0) if expected.ndim == 4 else expected[None]
         assert np.array_equal(image, channels_first)
+
+
+def test_real_files_lie_where_itk_says(data_folder):
+    paths = sorted(data_folder.glob("**/*.nii.gz"))
+    assert len(paths) > 400
+
+    for path in paths:
+        image = SimpleITK.ImageFileReader()
+        image.SetFileName(str(path))
+        image.ReadImageInformation()
+        geometry, channels = ItkReader().peek(path)
+        assert geometry.shape == image.GetSize()[2::-1]
+        assert geometry.spacing == image.GetSpacing()[2::-1]
+        assert geometry.origin == image.GetOrigin()[:3]
+        axes = image.GetDimension()
+        direction = np.reshape(image.GetDirection(), (axes, axes))[:3, :3]
+        assert geometry.direction == tuple(direction.ravel())
+        volumes = image.GetSize()[3] if axes == 4 else 1
+        assert channels == volumes * image.GetNumberOfComponents()
+
+
+def test_files_that_lie_alike_keep_their_own_sizes(tmp_path):
+    first = save_nifti(tmp_path / "a.nii", numbers(2, 3, 4))
+    second = save_nifti(tmp_path / "b.nii.gz", numbers(5, 6, 7, kind="u1"))
+    moved = save_nifti(tmp_path / "c.nii", numbers(5, 6, 7), np.add(IDENTITY, MOVED))
+
+    shapes = [ItkReader().peek(path)[0].shape for path in (first, second, moved)]
+    origins = [ItkReader().peek(path)[0].origin for path in (first, second, moved)]
+
+    assert shapes == [(2, 3, 4), (5, 6, 7), (5, 6, 7)]
+    assert origins == [(0, 0, 0), (0, 0, 0), (-8, 0, 0)]
+
+
+@pytest.mark.parametrize("broken", [b"", b"not compressed at all", b"\x1f\x8b and then not"])
+def test_what_is_no_nifti_file_is_left_to_itk(tmp_path, broken):
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(broken)
+
+    with pytest.raises(DatasetError, match=r"x.nii.gz (is empty|cannot be read as an image)"):
+        ItkReader().peek(path)

@@ -108,6 +108,7 @@ def test_a_finding_says_where_what_and_what_to_do():
         file=Path("folder/a.raw"),
         message="its label holds values that dataset.json does not declare: 255 (2 voxels)",
         remedy="A mask of 0 and 255 must hold 1 instead of 255.",
+        code="undeclared-values",
     )
     assert str(finding) == (
         f"case a, {Path('folder/a.raw')}: its label holds values that dataset.json does not "
@@ -180,14 +181,20 @@ def test_a_nifti_file_in_both_endings_is_not_read(tmp_path):
 
 def test_wrong_numbers_of_channels():
     _, missing = check([noise()], mask(1), MRI)
-    _, alpha = check(
-        [noise(4)],
-        mask(1),
-        DatasetDescription(name="rgb", channels=("R", "G", "B"), labels=ORGANS, file_ending=".raw"),
+    rgb = DatasetDescription(
+        name="rgb", channels=("R", "G", "B"), labels=ORGANS, file_ending=".raw"
     )
+    reader, flat = Files(), {"origin": (0.0, 0.0), "direction": (1.0, 0.0, 0.0, 1.0)}
+    case = CaseRef(
+        identifier="a",
+        images=(reader.add("a_0000.raw", noise(4, shape=(1, 4, 5)), **flat),),
+        label=reader.add("a.raw", mask(1, shape=(1, 4, 5)), **flat),
+    )
+    _, alpha = check_case(case, rgb, reader)
 
     assert only(missing.findings).message == "it has 1 channels, but dataset.json names 2: T1, T2"
-    assert only(alpha.findings).remedy == "Save it as RGB, without transparency."
+    assert only(alpha.findings).remedy == "Save it without transparency."
+    assert (only(alpha.findings).code, only(alpha.findings).fixable) == ("alpha", True)
 
 
 def test_channels_numbered_with_a_gap():
@@ -441,9 +448,9 @@ def test_pictures_as_found_in_the_wild(data_folder, tmp_path):
     found = check_dataset(open_dataset(tmp_path), Image2dReader())
 
     assert [(f.severity, f.case, f.remedy) for f in found] == [
-        ("error", "nuclei_000", "Save it as RGB, without transparency."),
+        ("error", "nuclei_000", "Save it without transparency."),
         ("error", "nuclei_000", "A mask of 0 and 255 must hold 1 instead of 255."),
-        ("error", "nuclei_001", "Save it as RGB, without transparency."),
+        ("error", "nuclei_001", "Save it without transparency."),
         ("error", "nuclei_001", "A mask of 0 and 255 must hold 1 instead of 255."),
         (
             "warning",
@@ -484,7 +491,7 @@ def test_decoys_are_found(data_folder, tmp_path):
     found = check_dataset(open_dataset(tmp_path), ItkReader())
 
     assert [(f.severity, f.case, f.file and f.file.name) for f in found] == [
-        ("warning", None, None),
+        ("warning", None, "dataset.json"),
         ("error", None, "hippocampus_010.nii.gz"),
         ("error", None, "hippocampus_281.nii.gz"),
         ("error", "hippocampus_118", None),
