@@ -15,3 +15,7 @@ class Report(Protocol):
 
 def silent(step: str, done: int, total: int, case: str = "") -> None:
     """Report to nobody."""
+
+
+def unheard(message: str) -> None:
+    """A note to nobody."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from nnseg_core import kinds
-from nnseg_core.contracts import Reader
+from nnseg_core.contracts import ChecksDevice, Reader
 from nnseg_core.dataset import Dataset, DatasetDescription
 from nnseg_core.errors import DatasetError, PlanError
 from nnseg_core.kinds import Kind
+from nnseg_core.parallel import Crew
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.plugins import Component, Plugins, parameters
-from nnseg_core.progress import Report, silent
+from nnseg_core.progress import Report, silent, unheard
 from nnseg_core.workspace import Workspace
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ class Project:
     """A dataset, where its results go, and the plugins to work on it with.
 
     ``typed`` are the references the user typed in this run: only they may be import paths.
-    ``workers`` are processes for work on whole cases; 0 works in this process.
+    ``workers`` are processes for work on whole cases, 0 works in this process; ``crew`` are those
+    that have been started. ``note`` is told, in a line, what the user should know on the way.
     """
 
     dataset: Dataset
@@ -58,6 +60,8 @@ class Project:
     workers: int = 0
     report: Report = silent
     typed: frozenset[str] = field(default_factory=frozenset)
+    note: Callable[[str], None] = unheard
+    crew: Crew = field(default_factory=Crew, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -208,6 +212,22 @@ def check_parts(
     """Build every part once, so that a wrong name or option is known before any work."""
     for name, kind in PARTS.items():
         project.build(kind, getattr(configuration, name), **facts_of(configuration, dataset))
+
+
+def check_device(
+    project: Project, configuration: Configuration, dataset: DatasetDescription, device: str
+) -> None:
+    """Ask the parts that compute whether they can do so on ``device``, before any work.
+
+    Raises ``PlanError`` where one of them cannot; those that do not know are not asked.
+    """
+    facts = facts_of(configuration, dataset)
+    for part in (
+        project.build(kinds.TRAINER, configuration.trainer, **facts),
+        project.build(kinds.PREDICTOR, configuration.predictor, **facts),
+    ):
+        if isinstance(part, ChecksDevice):
+            part.check_device(device)
 
 
 def facts_of(configuration: Configuration, dataset: DatasetDescription) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from nnseg_core.case import OUTSIDE, PreprocessedCase, Restoration
-from nnseg_core.errors import DatasetError
+from nnseg_core.errors import FULL, DatasetError, disk_full
 from nnseg_core.geometry import Box, Geometry
+from nnseg_core.machine import free_disk
 
 BLOCK_BYTES = 128 * 1024
 """Largest block of float32 voxels, the unit of decompression (nnU-Net's value)."""
@@ -57,13 +58,21 @@ class CaseStore:
         """Add a case, in blocks that suit patches of ``patch_size``; replaces one of that name.
 
         The argument ``key`` tells what the case was made from, so that a later run can compare.
-        Raises ``DatasetError`` when the identifier cannot be the name of a folder.
+        Raises ``DatasetError`` when the identifier cannot be the name of a folder, ``DiskFull``
+        when the case does not fit; then nothing of it is left.
         """
         _require_file_name(case.identifier)
         new = self.folder / f".{case.identifier}.new"
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        _write_case(new, case, patch_size, key)
+        try:
+            new.mkdir(parents=True)
+            _write_case(new, case, patch_size, key)
+        except Exception as error:
+            full = _is_full(error, self.folder, case)
+            shutil.rmtree(new, ignore_errors=True)
+            if full:
+                raise disk_full(self.folder) from error
+            raise
         self._publish(new, case.identifier)
 
     def read(self, identifier: str) -> PreprocessedCase:
@@ -243,6 +252,14 @@ def _read_box(array: Any, box: Box, fill: int) -> NDArray[Any]:
         )
         patch[lead + within] = array[lead + inside.slices]
     return patch
+
+
+def _is_full(error: Exception, folder: Path, case: PreprocessedCase) -> bool:
+    """Whether there was no room: blosc2 and safetensors raise errors of their own."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    label = 0 if case.label is None else case.label.nbytes
+    return "os error 28" in str(error) or free_disk(folder) < case.image.nbytes + label
 
 
 def _described(folder: Path) -> dict[str, Any]:

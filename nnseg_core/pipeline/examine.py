@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnseg_core import files
+from nnseg_core import desk, files
 from nnseg_core.case import RawCase
 from nnseg_core.checking import CaseCheck, Finding, check_across, check_case, check_folder
 from nnseg_core.contracts import Planner, Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription
 from nnseg_core.errors import DatasetError
 from nnseg_core.fingerprint import CaseFingerprint, Fingerprint, merge
-from nnseg_core.parallel import map_cases, values
+from nnseg_core.parallel import values
+from nnseg_core.pipeline.budget import DRAW_SECONDS, EXAMINE_SECONDS, PREPROCESS_SECONDS, budget
 from nnseg_core.project import Project
 
 SAMPLES = 100_000_000
@@ -46,20 +47,24 @@ def examine(project: Project, planner: Planner) -> Examination:
 
     Raises ``DatasetError`` when every image is of a kind that cannot be opened at all.
     """
-    record = project.workspace.cases(project.name)
-    measured = project.workspace.fingerprint(project.name)
     seen = _files_of(project.dataset.cases, project.dataset.folder)
-    known = _read_record(record, seen, planner) if measured.is_file() else None
-    if known is not None:
-        of_files = Examination(
-            findings=known[0], fingerprint=files.read_fingerprint(measured), hashes=known[1]
-        )
-    else:
+    of_folder = check_folder(project.dataset)
+    of_files = _read_examination(project, planner, seen)
+    if of_files is None:
         of_files = _examine_files(project, planner)
-        if of_files.fingerprint is not None:
-            files.write_json(measured, of_files.fingerprint)
-            files.write_json(record, _record(of_files, seen, planner))
-    return _with_folder(of_files, check_folder(project.dataset))
+        if _with_folder(of_files, of_folder).fingerprint is not None:
+            assert of_files.fingerprint is not None
+            files.write_json(project.workspace.fingerprint(project.name), of_files.fingerprint)
+            record = _record(of_files, seen, planner)
+            files.write_json(project.workspace.cases(project.name), record)
+    return _with_folder(of_files, of_folder)
+
+
+def examined_before(project: Project, planner: Planner) -> Examination | None:
+    """What ``examine`` found before, if no file has changed since. Opens no image."""
+    seen = _files_of(project.dataset.cases, project.dataset.folder)
+    of_files = _read_examination(project, planner, seen)
+    return None if of_files is None else _with_folder(of_files, check_folder(project.dataset))
 
 
 def require_clean(examination: Examination) -> Fingerprint:
@@ -85,15 +90,24 @@ def _with_folder(of_files: Examination, of_folder: tuple[Finding, ...]) -> Exami
 
 def _examine_files(project: Project, planner: Planner) -> Examination:
     dataset = project.dataset
+    reader = project.reader()
     work = partial(
         _examine_case,
         description=dataset.description,
-        reader=project.reader(),
+        reader=reader,
         planner=planner,
         samples=SAMPLES // len(dataset.cases),
     )
+    needed = budget(dataset.cases, reader, project.workers)
+    draws = SAMPLES * len(dataset.description.channels)
+    # Workers stay for the preprocessing, which nearly always comes next.
+    seconds = needed.voxels * (EXAMINE_SECONDS + PREPROCESS_SECONDS) + draws * DRAW_SECONDS
+    project.crew.room = needed.room
+    if project.crew.starts(needed.workers, seconds):
+        project.note(str(needed))
     results: dict[str, _CaseResult] = {}
-    for case, result in values(map_cases(work, dataset.cases, project.workers)):
+    outcomes = project.crew.map(work, dataset.cases, needed.workers, seconds)
+    for case, result in values(outcomes):
         results[case.identifier] = result
         project.report("examine", len(results), len(dataset.cases), case.identifier)
     ordered = [results[case.identifier] for case in dataset.cases]
@@ -119,12 +133,20 @@ def _examine_case(
     planner: Planner,
     samples: int,
 ) -> _CaseResult:
+    desk.stage("reading its files")
     raw, check = check_case(case, description, reader)
-    return _CaseResult(
-        check=check,
-        fingerprint=planner.measure(raw, samples) if isinstance(raw, RawCase) else None,
-        sha256=hash_files(files_of(case)),
-    )
+    fingerprint = None
+    if isinstance(raw, RawCase):
+        desk.stage("measuring it")
+        fingerprint = planner.measure(raw, samples)
+        label_bytes = 0 if raw.label is None else raw.label.nbytes
+        desk.keep(decoded_key(case), raw, raw.image.nbytes + label_bytes)
+    return _CaseResult(check=check, fingerprint=fingerprint, sha256=hash_files(files_of(case)))
+
+
+def decoded_key(case: CaseRef) -> str:
+    """Under which a decoded case is kept for the next step: its files as they are now."""
+    return str([(str(path), _stamp(path)) for path in files_of(case)])
 
 
 def files_of(case: CaseRef) -> tuple[Path, ...]:
@@ -167,6 +189,18 @@ def _record(examination: Examination, seen: Any, planner: Planner) -> dict[str, 
         "sha256": examination.hashes,
         "findings": examination.findings,
     }
+
+
+def _read_examination(project: Project, planner: Planner, seen: Any) -> Examination | None:
+    measured = project.workspace.fingerprint(project.name)
+    if not measured.is_file():
+        return None
+    known = _read_record(project.workspace.cases(project.name), seen, planner)
+    if known is None:
+        return None
+    findings, hashes = known
+    fingerprint = files.read_fingerprint(measured)
+    return Examination(findings=findings, fingerprint=fingerprint, hashes=hashes)
 
 
 def _read_record(

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 
-from nnseg_core import kinds
+from nnseg_core import desk, kinds
 from nnseg_core.case import RawCase
+from nnseg_core.claims import claim
 from nnseg_core.contracts import Planner, Preprocessor, Reader
 from nnseg_core.dataset import CaseRef
-from nnseg_core.parallel import map_cases, values
-from nnseg_core.pipeline.examine import examine, require_clean
+from nnseg_core.parallel import values
+from nnseg_core.pipeline.budget import PREPROCESS_SECONDS, budget
+from nnseg_core.pipeline.costs import disk_of_cases, require_room
+from nnseg_core.pipeline.examine import decoded_key, examine, require_clean
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.project import Project
 from nnseg_core.store import CaseStore
@@ -24,28 +29,46 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     A case already there is kept if its files and everything it depends on are the same; so an
     interrupted run goes on where it stopped. All other cases are tried even if one fails.
 
-    Raises ``NnsegError`` naming every case that failed.
+    Raises ``CasesFailed`` naming every case that was set aside, once all others are done; before
+    any work ``NnsegError`` where the disk has too little room or another run is at work on the same
+    cases.
     """
     configuration = plan.configurations[name]
     planner: Planner = project.build(kinds.PLANNER, plan.planner)
     examination = examine(project, planner)
-    require_clean(examination)
+    fingerprint = require_clean(examination)
     store = CaseStore(folder=project.workspace.store(project.name, plan_name, name))
-    settings = _fixed_by(plan, configuration)
-    keys = {case: _key(digest, settings) for case, digest in examination.hashes.items()}
+    keys = case_keys(plan, configuration, examination.hashes)
     missing = [c for c in project.dataset.cases if store.key(c.identifier) != keys[c.identifier]]
+    sizes = disk_of_cases(plan, configuration, fingerprint)
+    require_room(store.folder, sum(sizes) * len(missing) // len(sizes))
+    reader = project.reader()
     work = partial(
         _preprocess_case,
-        reader=project.reader(),
+        reader=reader,
         preprocessor=project.build(kinds.PREPROCESSOR, configuration.preprocessor),
         plan=plan,
         configuration=configuration,
         store=store,
         keys=keys,
     )
-    for done, (case, _) in enumerate(values(map_cases(work, missing, project.workers)), start=1):
-        project.report("preprocess", done, len(missing), case.identifier)
+    with project.crew, claim(store.folder, "preprocessing") if missing else nullcontext():
+        needed = budget(missing, reader, project.workers, _in_order_of_files(plan, configuration))
+        seconds = needed.voxels * PREPROCESS_SECONDS
+        if project.crew.starts(needed.workers, seconds):
+            project.note(str(needed))
+        made = values(project.crew.map(work, missing, needed.workers, seconds))
+        for done, (case, _) in enumerate(made, start=1):
+            project.report("preprocess", done, len(missing), case.identifier)
     return store
+
+
+def case_keys(
+    plan: Plan, configuration: Configuration, hashes: Mapping[str, str]
+) -> dict[str, str]:
+    """What each preprocessed case depends on, in short: its files' content and the plan."""
+    settings = _fixed_by(plan, configuration)
+    return {case: _key(content, settings) for case, content in hashes.items()}
 
 
 def read_case(case: CaseRef, reader: Reader) -> RawCase:
@@ -65,8 +88,21 @@ def _preprocess_case(
     store: CaseStore,
     keys: dict[str, str],
 ) -> None:
-    preprocessed = preprocessor.run(read_case(case, reader), plan, configuration)
+    raw: RawCase | None = desk.take(decoded_key(case))
+    if raw is None:
+        desk.stage("reading its files")
+        raw = read_case(case, reader)
+    desk.stage("preprocessing it")
+    preprocessed = preprocessor.run(raw, plan, configuration)
+    desk.stage("writing it")
     store.write(preprocessed, configuration.patch_size, key=keys[case.identifier])
+
+
+def _in_order_of_files(plan: Plan, configuration: Configuration) -> list[float | None]:
+    """The spacing along the axes that files have; the slices of 2D stay as they are."""
+    spacing: list[float | None] = [None] * (3 - len(configuration.spacing))
+    spacing += configuration.spacing
+    return [spacing[plan.axes.index(axis)] for axis in range(3)]
 
 
 def _fixed_by(plan: Plan, configuration: Configuration) -> str:

@@ -6,16 +6,15 @@ All numbers are nnU-Net's. Two-dimensional networks are those whose kernels have
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from nnseg_core.errors import PlanError
-
-Norm = Literal["instance", "batch"]
-"""How features are normalised: per sample, or over the batch."""
+from nnseg_standard.kernels.norm_activation import IDENTITY
+from nnseg_standard.networks.norm_activation import NormActivation
+from nnseg_standard.networks.options import Norm
 
 LEAK = 0.01  # negative slope of the activation (nnU-Net's value)
 EPSILON = 1e-5  # added to the variance by the norm (nnU-Net's value)
@@ -23,21 +22,7 @@ EPSILON = 1e-5  # added to the variance by the norm (nnU-Net's value)
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPSAMPLINGS: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _POOLINGS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-_NORMS: dict[tuple[str, int], Callable[..., nn.Module]] = {
-    ("instance", 2): nn.InstanceNorm2d,
-    ("instance", 3): nn.InstanceNorm3d,
-    ("batch", 2): nn.BatchNorm2d,
-    ("batch", 3): nn.BatchNorm3d,
-}
-
-
-def check_options(norm: str, counts: Mapping[str, int]) -> None:
-    """Raise ``PlanError`` unless ``norm`` is known and all ``counts`` are at least 1."""
-    if norm not in get_args(Norm):
-        raise PlanError(f"norm must be 'instance' or 'batch', got {norm!r}")
-    for name, count in counts.items():
-        if count < 1:
-            raise PlanError(f"{name} must be at least 1, got {count}")
+_BATCH_NORMS: dict[int, Callable[..., nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def convolution(
@@ -84,8 +69,13 @@ class ConvolutionBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = convolution(inputs, outputs, kernel, stride, bias)
-        self.norm = _NORMS[norm, len(kernel)](outputs, eps=EPSILON, affine=True)
-        self.activation = nn.LeakyReLU(LEAK, inplace=True) if activate else nn.Identity()
+        self.norm: nn.Module
+        self.activation: nn.Module = nn.Identity()
+        if norm == "instance":
+            self.norm = NormActivation(outputs, EPSILON, LEAK if activate else IDENTITY)
+        else:
+            self.norm = _BATCH_NORMS[len(kernel)](outputs, eps=EPSILON)
+            self.activation = nn.LeakyReLU(LEAK, inplace=True) if activate else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, inputs, *space) to (batch, outputs, *space / stride)."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from nnseg_core.plan import Topology
-from nnseg_standard.networks.blocks import Norm, check_options, convolution_stage
 from nnseg_standard.networks.memory import plain_unet_memory
-from nnseg_standard.networks.unet import Encoder, build_unet
+from nnseg_standard.networks.options import Norm, check_options
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class PlainUnet:
 
         Weights are drawn from torch's global generator.
         """
+        # Planning needs no torch, which takes two seconds to import.
+        from nnseg_standard.networks.blocks import convolution_stage
+        from nnseg_standard.networks.unet import Encoder, build_unet
+
         features = (inputs, *topology.features)
         stages = (
             convolution_stage(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from nnseg_core.plan import Topology
-from nnseg_standard.networks.blocks import ConvolutionBlock, Norm, check_options, residual_stage
 from nnseg_standard.networks.memory import residual_unet_memory
-from nnseg_standard.networks.unet import Encoder, build_unet
+from nnseg_standard.networks.options import Norm, check_options
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class ResidualUnet:
 
         Weights are drawn from torch's global generator.
         """
+        # Planning needs no torch, which takes two seconds to import.
+        from nnseg_standard.networks.blocks import ConvolutionBlock, residual_stage
+        from nnseg_standard.networks.unet import Encoder, build_unet
+
         first = topology.features[0]
         stages = (
             residual_stage(before, after, kernel, stride, blocks=blocks, norm=self.norm)

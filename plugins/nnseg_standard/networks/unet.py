@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from nnseg_core.plan import Topology
 from nnseg_standard.networks.blocks import (
-    Norm,
     convolution,
     convolution_stage,
     initialise,
     upsampling,
 )
+from nnseg_standard.networks.options import Norm
 
 
 class Encoder(nn.Module):

@@ -6,12 +6,12 @@ from nnseg_core.errors import PlanError
 from nnseg_standard.networks.blocks import (
     ConvolutionBlock,
     ResidualBlock,
-    check_options,
     convolution,
     convolution_stage,
     initialise,
     residual_stage,
 )
+from nnseg_standard.networks.options import check_options
 
 
 def test_stride_divides_the_size_and_kernels_keep_it():

@@ -95,7 +95,7 @@ def test_batch_norm_is_chosen_by_name(architecture):
     names = {type(module).__name__ for module in network.modules()}
 
     assert "BatchNorm3d" in names
-    assert "InstanceNorm3d" not in names
+    assert "NormActivation" not in names
 
 
 def test_blocks_of_deeper_stages_repeat_the_last_number():

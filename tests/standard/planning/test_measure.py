@@ -72,9 +72,9 @@ def test_a_case_without_foreground_adds_no_intensities(case, label):
     assert [len(sample.counts) for sample in measured.intensities] == [0, 0]
 
 
-@pytest.mark.parametrize("population", [1, 2, 7, 1000, 4097])
+@pytest.mark.parametrize("population", [1, 2, 3, 7, 64, 1000, 4097])
 def test_drawing_in_parts_equals_drawing_at_once(population, monkeypatch):
-    monkeypatch.setattr(module, "DRAWN_AT_ONCE", 100)
+    monkeypatch.setattr(module, "WORDS_AT_ONCE", 100)
     values = np.arange(population, dtype=np.float32)
     random = np.random.RandomState(3)
     expected = random.choice(values, 4321), random.random_sample()

@@ -1,0 +1,58 @@
+"""Scoring folders of masks: bad ones are set aside."""
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from nnseg_core.dataset import DatasetDescription, Labels
+from nnseg_core.errors import CasesFailed, NnsegError
+from nnseg_core.pipeline.evaluation import evaluate
+from nnseg_io.itk import ItkReader
+
+DESCRIPTION = DatasetDescription(
+    name="made up",
+    channels=("CT",),
+    labels=Labels(values={"a": (1,)}),
+    file_ending=".nii.gz",
+)
+
+
+def save(folder, **masks):
+    folder.mkdir(exist_ok=True)
+    for name, (value, depth) in masks.items():
+        mask = np.zeros((depth, 4, 4), dtype=np.uint8)
+        mask[:, 1:3, 1:3] = value
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask), str(folder / f"{name}.nii.gz"))
+    return folder
+
+
+def run(tmp_path):
+    return evaluate(ItkReader(), DESCRIPTION, tmp_path / "masks", tmp_path / "references")
+
+
+def test_good_cases_are_scored_beside_bad_ones(tmp_path):
+    save(tmp_path / "references", good=(1, 4), undeclared=(7, 4), damaged=(1, 4))
+    masks = save(tmp_path / "masks", good=(1, 4), undeclared=(1, 4), damaged=(1, 4))
+    (masks / "damaged.nii.gz").write_bytes(b"")
+
+    scores, failed = run(tmp_path)
+
+    assert [case.identifier for case in scores.cases] == ["good"]
+    assert isinstance(failed, CasesFailed)
+    assert "2 of 3 cases were set aside" in str(failed)
+    assert "damaged.nii.gz is empty" in str(failed)
+
+
+def test_without_bad_cases_nothing_is_said(tmp_path):
+    save(tmp_path / "references", good=(1, 4))
+    save(tmp_path / "masks", good=(1, 4))
+
+    assert run(tmp_path)[1] is None
+
+
+def test_no_scores_at_all_are_an_error(tmp_path):
+    save(tmp_path / "references", one=(7, 4))
+    save(tmp_path / "masks", one=(1, 4))
+
+    with pytest.raises(NnsegError, match="one"):
+        run(tmp_path)
