@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from nnseg_core.cli.options import (
     PlanName,
     PlannerName,
     Settings,
+    Spacing,
     Workers,
     WorkspacePath,
     folder_name,
@@ -23,9 +25,17 @@ from nnseg_core.cli.options import (
     parse_numbers,
     parse_settings,
     planner_options,
+    spacing_option,
 )
 from nnseg_core.errors import PlanError
 from nnseg_core.plan import ComponentRef, Plan
+
+if TYPE_CHECKING:
+    from nnseg_core.explanation import Reason
+    from nnseg_core.fingerprint import Fingerprint
+    from nnseg_core.pipeline.costs import Cost
+    from nnseg_core.plugins import Plugins
+    from nnseg_core.project import Project
 
 
 def plan(
@@ -35,10 +45,7 @@ def plan(
     ] = None,
     planner: PlannerName = "standard",
     memory: Memory = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option(help="Target spacing in mm, z,y,x as the images have them: 0.8,0.9,1.1."),
-    ] = None,
+    spacing: Spacing = None,
     patch_size: Annotated[
         str | None,
         typer.Option(help="Patch size for configurations with that many axes: 40,56,40."),
@@ -52,7 +59,17 @@ def plan(
     dataset_json: Annotated[
         Path | None, typer.Option(help="The dataset.json that belongs to --fingerprint.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Explain each choice with its numbers; draw the networks.")
+    ] = False,
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw the networks into a picture.", dir_okay=False),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the plan as JSON; with --why, reasons and costs too."),
+    ] = False,
     trust: Annotated[
         list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
     ] = None,
@@ -65,30 +82,98 @@ def plan(
     """
     given = parse_settings(settings)
     own, others = planner_options(given, memory)
-    if spacing:
-        own["spacing"] = parse_numbers(spacing, float)
+    own |= spacing_option(spacing)
     if patch_size:
         own["patch_size"] = parse_numbers(patch_size, int)
     reference = ComponentRef(name=planner, options=own)
     typed = [planner, *named_parts(given), *(trust or ())]
     name = plan_folder(planner, plan_name)
     if fingerprint is not None:
-        made = _from_fingerprint(context, reference, fingerprint, dataset_json, typed, others)
+        made, measured = _from_fingerprint(
+            context, reference, fingerprint, dataset_json, typed, others
+        )
+        subject = _Subject(made, measured, context.obj, frozenset(typed))
     elif dataset is None:
         raise PlanError("give a dataset folder, or --fingerprint with --dataset-json.")
     else:
+        from nnseg_core import files
+        from nnseg_core.cli.display import note
         from nnseg_core.pipeline import make_plan
 
         project = open_project(context.obj, dataset, workspace, workers, typed)
         require_usable(project, reference)
         made = make_plan(project, reference, name, others)
-        from nnseg_core.cli.display import note
-
+        measured = files.read_fingerprint(project.workspace.fingerprint(project.name))
+        subject = _Subject(made, measured, context.obj, frozenset(typed), project, name)
         note(f"plan: {project.workspace.plan(project.name, name)}")
+    if draw is not None:
+        _draw(subject, draw)
     if as_json:
-        print(as_text(made))
+        print(as_text(made, *(_explained(subject) if why else ())))
     else:
-        show_plan(made)
+        _show(subject, why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A plan that was made, and what it takes to explain it; no project without images."""
+
+    plan: Plan
+    fingerprint: Fingerprint
+    plugins: Plugins
+    typed: frozenset[str]
+    project: Project | None = None
+    plan_name: str = ""
+
+
+def _show(subject: _Subject, why: bool) -> None:
+    """Print a plan and its cost; before the cost, the reasons and networks if asked for."""
+    from nnseg_core.cli.display import note
+    from nnseg_core.cli.dry_run import show_costs
+    from nnseg_core.parallel import default_workers
+
+    show_plan(subject.plan)
+    reasons, costs = _explained(subject) if why else (None, _costs(subject))
+    if why:
+        from nnseg_core.cli.reasons import show_diagrams, show_reasons
+        from nnseg_core.pipeline.explaining import diagrams
+
+        if reasons is None:
+            note(f"planner {subject.plan.planner.name!r} gives no reasons for its choices.")
+        else:
+            show_reasons(reasons)
+        show_diagrams(diagrams(subject.plugins, subject.plan, subject.typed))
+    workers = subject.project.workers if subject.project else default_workers()
+    show_costs(costs, len(subject.fingerprint.shapes), workers)
+
+
+def _draw(subject: _Subject, path: Path) -> None:
+    from nnseg_core.diagram import as_svg
+    from nnseg_core.files import write_text
+    from nnseg_core.pipeline.explaining import diagrams
+
+    write_text(path, as_svg(diagrams(subject.plugins, subject.plan, subject.typed)))
+
+
+def _explained(subject: _Subject) -> tuple[tuple[Reason, ...] | None, dict[str, Cost]]:
+    from nnseg_core.pipeline.explaining import explain_plan
+
+    reasons = explain_plan(subject.plugins, subject.plan, subject.fingerprint, subject.typed)
+    return reasons, _costs(subject)
+
+
+def _costs(subject: _Subject) -> dict[str, Cost]:
+    from nnseg_core.pipeline.rehearsal import costs
+
+    project = subject.project
+    return costs(
+        subject.plugins,
+        subject.plan,
+        subject.fingerprint,
+        subject.typed,
+        project.workspace.bench if project else None,
+        (project.name if project else "", subject.plan_name),
+    )
 
 
 def require_configuration(plan: Plan, name: str) -> str:
@@ -138,11 +223,17 @@ def show_plan(plan: Plan) -> None:
     )
 
 
-def as_text(plan: Plan) -> str:
-    """A plan as JSON."""
-    from dataclasses import asdict
-
-    return json.dumps(asdict(plan), indent=2)
+def as_text(
+    plan: Plan,
+    reasons: Sequence[Reason] | None = None,
+    costs: Mapping[str, Cost] | None = None,
+) -> str:
+    """A plan as JSON; with reasons and costs, where they are given, it is no plan.json."""
+    shown: dict[str, Any] = asdict(plan)
+    if costs is not None:
+        shown["reasons"] = None if reasons is None else [asdict(reason) for reason in reasons]
+        shown["costs"] = {name: asdict(cost) for name, cost in costs.items()}
+    return json.dumps(shown, indent=2)
 
 
 def _from_fingerprint(
@@ -152,7 +243,7 @@ def _from_fingerprint(
     dataset_json: Path | None,
     typed: Sequence[str],
     settings: dict[str, Any],
-) -> Plan:
+) -> tuple[Plan, Fingerprint]:
     from nnseg_core import files
     from nnseg_core.dataset import read_description
     from nnseg_core.pipeline import plan_from_fingerprint
@@ -160,14 +251,11 @@ def _from_fingerprint(
     if dataset_json is None:
         raise PlanError("--fingerprint needs --dataset-json: the channels and labels are in it.")
     description, _ = read_description(dataset_json)
-    return plan_from_fingerprint(
-        context.obj,
-        planner,
-        description,
-        files.read_fingerprint(fingerprint),
-        frozenset(typed),
-        settings,
+    measured = files.read_fingerprint(fingerprint)
+    plan = plan_from_fingerprint(
+        context.obj, planner, description, measured, frozenset(typed), settings
     )
+    return plan, measured
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -9,11 +9,14 @@ import typer
 
 from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
+    DryRun,
     PlanName,
     PlannerName,
+    Spacing,
     Workers,
     WorkspacePath,
     open_project,
+    spacing_option,
 )
 from nnseg_core.cli.plan import plan_folder, require_configuration
 from nnseg_core.plan import ComponentRef, Plan
@@ -30,6 +33,8 @@ def preprocess(
     ] = None,
     planner: PlannerName = "standard",
     plan_name: PlanName = None,
+    spacing: Spacing = None,
+    dry_run: DryRun = False,
     trust: Annotated[
         list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
     ] = None,
@@ -45,9 +50,15 @@ def preprocess(
 
     for dataset in datasets:
         project = open_project(context.obj, dataset, workspace, workers, [planner, *(trust or ())])
+        reference = ComponentRef(name=planner, options=spacing_option(spacing))
         name = plan_folder(planner, plan_name)
-        require_usable(project, ComponentRef(name=planner))
-        made = read_or_make_plan(project, ComponentRef(name=planner), name)
+        if dry_run:
+            from nnseg_core.cli.dry_run import show_preprocessing
+
+            show_preprocessing(project, reference, name, configuration)
+            continue
+        require_usable(project, reference)
+        made = read_or_make_plan(project, reference, name)
         for chosen in configuration or _with_own_data(made):
             store = run(project, made, name, require_configuration(made, chosen))
             print(store.folder)

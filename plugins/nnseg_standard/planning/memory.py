@@ -44,6 +44,28 @@ class Reference:
         """Elements per sample, at the reference batch size, that ``memory`` GB allow."""
         return self.elements * (memory / self.memory)
 
+    def gigabytes(self, elements: float) -> float:
+        """Memory that a network takes which puts out ``elements`` for its whole batch."""
+        return elements / (self.elements * self.batch_size) * self.memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A patch that was tried: its size before padding, its U-Net, and what that puts out."""
+
+    asked: tuple[float, ...]
+    topology: Topology
+    elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch size, and what decided it: samples that fit into memory, and that the data allow."""
+
+    size: int
+    fitting: int
+    allowed: int
+
 
 def start_patch_size(spacing: Sequence[float], median_shape: Sequence[float]) -> tuple[float, ...]:
     """A patch as long in mm along every axis, larger than fits, but within the median image."""
@@ -59,22 +81,35 @@ def shrink_to_fit(
     reference: Reference,
     memory: float,
     elements: Callable[[Topology], int],
-) -> Topology:
+) -> tuple[Trial, ...]:
     """The largest U-Net, by its patch, whose ``fitting_batch`` stays within ``memory`` GB.
 
-    Raises ``PlanError`` when not even the smallest patch fits.
+    It is the last of the trials. Raises ``PlanError`` when not even the smallest patch fits.
     """
     budget = reference.budget(memory)
-    topology = _topology(spacing, start_patch_size(spacing, median_shape), reference)
-    while elements(topology) / reference.batch_size * reference.fitting_batch > budget:
+    start = start_patch_size(spacing, median_shape)
+    trials = [try_patch(spacing, start, reference, elements)]
+    while trials[-1].elements / reference.batch_size * reference.fitting_batch > budget:
+        topology = trials[-1].topology
         smaller = _shrunk(topology, spacing, median_shape)
         if min(smaller) < 1:
             raise PlanError(
                 f"no network fits into {memory} GB: the patch is down to {topology.patch_size}. "
                 "Allow more memory."
             )
-        topology = _topology(spacing, smaller, reference)
-    return topology
+        trials.append(try_patch(spacing, smaller, reference, elements))
+    return tuple(trials)
+
+
+def try_patch(
+    spacing: Sequence[float],
+    patch_size: Sequence[float],
+    reference: Reference,
+    elements: Callable[[Topology], int],
+) -> Trial:
+    """The U-Net for a patch, as wide as the reference's."""
+    topology = fit_topology(spacing, patch_size, reference.base_features, reference.most_features)
+    return Trial(asked=tuple(patch_size), topology=topology, elements=elements(topology))
 
 
 def largest_batch(
@@ -83,20 +118,15 @@ def largest_batch(
     reference: Reference,
     memory: float,
     most_voxels: float,
-) -> int:
+) -> Batch:
     """Samples that fit into ``memory`` GB, and together have no more than ``most_voxels``.
 
     At least 2, even where neither allows it.
     """
     fitting = round(reference.budget(memory) / elements * reference.batch_size)
     allowed = round(most_voxels / prod(topology.patch_size))
-    return max(min(fitting, allowed), SMALLEST_BATCH)
-
-
-def _topology(
-    spacing: Sequence[float], patch_size: Sequence[float], reference: Reference
-) -> Topology:
-    return fit_topology(spacing, patch_size, reference.base_features, reference.most_features)
+    size = max(min(fitting, allowed), SMALLEST_BATCH)
+    return Batch(size=size, fitting=fitting, allowed=allowed)
 
 
 def _shrunk(

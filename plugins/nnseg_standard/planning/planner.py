@@ -15,13 +15,19 @@ from nnseg_core.case import RawCase
 from nnseg_core.contracts import Architecture
 from nnseg_core.dataset import DatasetDescription
 from nnseg_core.errors import PlanError
+from nnseg_core.explanation import Explanation
 from nnseg_core.fingerprint import CaseFingerprint, Fingerprint
 from nnseg_core.plan import ComponentRef, Configuration, Plan, Topology
+from nnseg_standard.planning.decisions import Decisions, LowResolution, Sizing
 from nnseg_standard.planning.measure import measure
-from nnseg_standard.planning.memory import Reference, largest_batch, shrink_to_fit
+from nnseg_standard.planning.memory import (
+    Reference,
+    largest_batch,
+    shrink_to_fit,
+    try_patch,
+)
 from nnseg_standard.planning.normalization import masks, normalization_of
 from nnseg_standard.planning.spacing import axis_order, coarser, median_shape, target_spacing
-from nnseg_standard.planning.topology import fit_topology
 
 SMALLEST_COVER = 0.25
 """Share of the median image that a patch must cover for one resolution to be enough."""
@@ -37,8 +43,6 @@ PLAIN_3D = Reference(
 )
 
 PLAIN_UNET = ComponentRef(name="plain_unet")
-
-Configure = Callable[..., Configuration]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +90,29 @@ class StandardPlanner:
         Raises ``PlanError`` when ``memory`` is too small for any network, or the fingerprint is
         not that of ``dataset``.
         """
+        return self.decide(dataset, fingerprint, architecture).plan
+
+    def explain(
+        self, dataset: DatasetDescription, fingerprint: Fingerprint, architecture: Architecture
+    ) -> Explanation:
+        """The same plan, with a reason for each choice. Raises what ``plan`` raises."""
+        from nnseg_standard.planning.explain import explain
+
+        decisions = self.decide(dataset, fingerprint, architecture)
+        return Explanation(plan=decisions.plan, reasons=explain(self, decisions, fingerprint))
+
+    def decide(
+        self, dataset: DatasetDescription, fingerprint: Fingerprint, architecture: Architecture
+    ) -> Decisions:
+        """The plan and what decided it. Raises what ``plan`` raises."""
         if len(fingerprint.intensities) != len(dataset.channels):
             raise PlanError(
                 f"the fingerprint has {len(fingerprint.intensities)} channels, but dataset "
                 f"{dataset.name!r} has {len(dataset.channels)}. Give the fingerprint that was "
                 "measured on it."
             )
-        target = self.spacing or target_spacing(fingerprint.spacings, fingerprint.shapes)
+        derived = target_spacing(fingerprint.spacings, fingerprint.shapes)
+        target = self.spacing or derived.spacing
         shape = median_shape(fingerprint.spacings, fingerprint.shapes, target)
         axes = axis_order(target)
         spacing = tuple(float(target[axis]) for axis in axes)
@@ -100,19 +120,31 @@ class StandardPlanner:
         cases = dataset.training_cases or len(fingerprint.shapes)
         normalization = tuple(normalization_of(channel) for channel in dataset.channels)
         configure = partial(
-            self._configuration,
+            self._sized,
             elements=lambda topology: architecture.memory(topology, dataset.labels.declared),
             normalization=normalization,
             mask_normalization=tuple(masks(n, fingerprint.relative_size) for n in normalization),
         )
         planar = configure(spacing[1:], median[1:], prod(median) * cases, batch_dice=True)
-        volumetric = _volumetric(configure, spacing, median, cases) if median[0] != 1 else {}
-        return Plan(
+        volumetric, low = (
+            _volumetric(configure, spacing, median, cases) if median[0] != 1 else ({}, None)
+        )
+        sizings = {"2d": planar, **volumetric}
+        plan = Plan(
             dataset=dataset,
             planner=self._reference(),
             axes=axes,
             intensities=fingerprint.intensities,
-            configurations={"2d": planar, **volumetric},
+            configurations={name: sizing.configuration for name, sizing in sizings.items()},
+        )
+        return Decisions(
+            plan=plan,
+            target=derived,
+            spacing=tuple(map(float, target)),
+            median_size=shape,
+            cases=cases,
+            sizings=sizings,
+            low=low,
         )
 
     def _reference(self) -> ComponentRef:
@@ -120,7 +152,7 @@ class StandardPlanner:
         options = {name: value for name, value in given.items() if value is not None}
         return ComponentRef(name=self.name, options=options)
 
-    def _configuration(
+    def _sized(
         self,
         spacing: tuple[float, ...],
         median: tuple[float, ...],
@@ -128,25 +160,22 @@ class StandardPlanner:
         *,
         elements: Callable[[Topology], int],
         **fields: Any,
-    ) -> Configuration:
+    ) -> Sizing:
         """Patch, network and batch for one resolution. ``fields`` go into the configuration."""
         reference = self.reference_2d if len(spacing) == 2 else self.reference_3d
-        if self.patch_size is not None and len(self.patch_size) == len(spacing):
-            topology = fit_topology(
-                spacing, self.patch_size, reference.base_features, reference.most_features
-            )
-        else:
-            topology = shrink_to_fit(spacing, median, reference, self.memory, elements)
-        return Configuration(
+        patch = self.patch_size if len(self.patch_size or ()) == len(spacing) else None
+        trials = (
+            shrink_to_fit(spacing, median, reference, self.memory, elements)
+            if patch is None
+            else (try_patch(spacing, patch, reference, elements),)
+        )
+        topology = trials[-1].topology
+        most_voxels = dataset_voxels * self.dataset_share
+        batch = largest_batch(topology, trials[-1].elements, reference, self.memory, most_voxels)
+        configuration = Configuration(
             spacing=spacing,
             patch_size=topology.patch_size,
-            batch_size=largest_batch(
-                topology,
-                elements(topology),
-                reference,
-                self.memory,
-                dataset_voxels * self.dataset_share,
-            ),
+            batch_size=batch.size,
             median_shape=median,
             features=topology.features,
             strides=topology.strides,
@@ -154,40 +183,57 @@ class StandardPlanner:
             architecture=self.architecture,
             **fields,
         )
+        return Sizing(
+            configuration=configuration,
+            reference=reference,
+            trials=trials,
+            batch=batch,
+            patch_given=patch is not None,
+        )
 
 
 def _volumetric(
-    configure: Configure, spacing: tuple[float, ...], median: tuple[float, ...], cases: int
-) -> dict[str, Configuration]:
+    size: Callable[..., Sizing], spacing: tuple[float, ...], median: tuple[float, ...], cases: int
+) -> tuple[dict[str, Sizing], LowResolution]:
     """``3d_fullres``, and where its patches see too little of an image, a cascade before it."""
-    full = configure(spacing, median, prod(median) * cases, batch_dice=False)
-    low = _low_resolution(configure, full, cases)
-    if low is None:
-        return {"3d_fullres": full}
-    full = replace(full, batch_dice=True)
+    full = size(spacing, median, prod(median) * cases, batch_dice=False)
+    low, search = _low_resolution(size, full, cases)
+    if not search.kept:
+        return {"3d_fullres": full}, search
+    configuration = replace(full.configuration, batch_dice=True)
+    cascade = replace(configuration, previous="3d_lowres")
     return {
         "3d_lowres": low,
-        "3d_fullres": full,
-        "3d_cascade_fullres": replace(full, previous="3d_lowres"),
-    }
+        "3d_fullres": replace(full, configuration=configuration),
+        "3d_cascade_fullres": replace(full, configuration=cascade),
+    }, search
 
 
-def _low_resolution(configure: Configure, full: Configuration, cases: int) -> Configuration | None:
+def _low_resolution(
+    size: Callable[..., Sizing], fullest: Sizing, cases: int
+) -> tuple[Sizing, LowResolution]:
     """The finest coarser resolution at which a patch covers a quarter of the median image.
 
-    None where full resolution does, or where the coarser image is not much smaller.
+    Not worth keeping where full resolution does, or where the coarser image is not much smaller.
     """
-    low, spacing, voxels = full, full.spacing, prod(full.median_shape)
-    while prod(low.patch_size) / voxels < SMALLEST_COVER:
-        spacing = coarser(spacing)
+    full = fullest.configuration
+    low, spacing, steps = fullest, full.spacing, 0
+    voxels = prod(full.median_shape)
+    cover = low_cover = prod(full.patch_size) / voxels
+    while low_cover < SMALLEST_COVER:
+        spacing, steps = coarser(spacing), steps + 1
         median = tuple(
-            fine / coarse * size
-            for fine, coarse, size in zip(full.spacing, spacing, full.median_shape, strict=True)
+            fine / coarse * edge
+            for fine, coarse, edge in zip(full.spacing, spacing, full.median_shape, strict=True)
         )
         voxels = prod(median)
-        rounded = tuple(float(max(round(size), 1)) for size in median)
-        low = configure(spacing, rounded, voxels * cases, batch_dice=False)
-    return low if prod(full.median_shape) / voxels >= SMALLEST_GAIN else None
+        rounded = tuple(float(max(round(edge), 1)) for edge in median)
+        low = size(spacing, rounded, voxels * cases, batch_dice=False)
+        low_cover = prod(low.configuration.patch_size) / voxels
+    gain = prod(full.median_shape) / voxels
+    return low, LowResolution(
+        cover=cover, steps=steps, low_cover=low_cover, gain=gain, kept=gain >= SMALLEST_GAIN
+    )
 
 
 def _as_reference(given: ComponentRef | Mapping[str, Any] | str) -> ComponentRef:

@@ -7,6 +7,7 @@ Spacings are in mm. The rules and their numbers are nnU-Net's (Isensee et al., N
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,23 +25,50 @@ COARSENING = 1.03
 """Factor between one candidate for the low resolution and the next."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSpacing:
+    """The resolution to work at, and what decided it. Axes (z, y, x); spacings in mm.
+
+    ``median`` and ``size`` are medians over the cases, ``size`` in voxels before resampling.
+    ``is_coarse`` and ``is_short`` say how the axis ``coarsest`` compares with the others, and
+    ``fine`` is the percentile of its spacings that is taken where both are true.
+    """
+
+    spacing: Spacing
+    median: Spacing
+    size: tuple[float, ...]
+    coarsest: int
+    is_coarse: bool
+    is_short: bool
+    fine: float | None
+
+
 def target_spacing(
     spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]]
-) -> tuple[float, ...]:
+) -> TargetSpacing:
     """The median spacing per axis; finer along an axis that is much coarser and shorter.
 
     Such an axis gets the 10th percentile of its spacings, but stays coarser than the others.
     """
-    target = np.percentile(np.asarray(spacings, dtype=float), 50, axis=0)
+    median = np.percentile(np.asarray(spacings, dtype=float), 50, axis=0)
     size = np.percentile(np.asarray(shapes), 50, axis=0)
-    coarsest = int(np.argmax(target))
-    coarsest_other = np.delete(target, coarsest).max()
-    is_coarse = target[coarsest] > ANISOTROPY * coarsest_other
-    is_short = size[coarsest] * ANISOTROPY < np.delete(size, coarsest).min()
+    coarsest = int(np.argmax(median))
+    coarsest_other = np.delete(median, coarsest).max()
+    is_coarse = bool(median[coarsest] > ANISOTROPY * coarsest_other)
+    is_short = bool(size[coarsest] * ANISOTROPY < np.delete(size, coarsest).min())
+    target, fine = median.copy(), None
     if is_coarse and is_short:
-        fine = np.percentile([spacing[coarsest] for spacing in spacings], FINE_PERCENTILE)
+        fine = float(np.percentile([spacing[coarsest] for spacing in spacings], FINE_PERCENTILE))
         target[coarsest] = fine if fine >= coarsest_other else coarsest_other + 1e-5
-    return tuple(target.tolist())
+    return TargetSpacing(
+        spacing=tuple(target.tolist()),
+        median=tuple(median.tolist()),
+        size=tuple(size.tolist()),
+        coarsest=coarsest,
+        is_coarse=is_coarse,
+        is_short=is_short,
+        fine=fine,
+    )
 
 
 def axis_order(spacing: Sequence[float]) -> tuple[int, int, int]:

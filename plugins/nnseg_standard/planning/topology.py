@@ -7,7 +7,9 @@ an axis until pooling has made the others about as coarse. The rules are nnU-Net
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, prod
+from typing import Literal
 
 from nnseg_core.plan import Topology
 
@@ -16,6 +18,27 @@ SHORTEST_EDGE = 4
 
 SIMILAR = 2.0
 """Axes whose spacings differ by less than this factor are pooled together."""
+
+LONE_EDGE = 3 * SHORTEST_EDGE
+"""Voxels that an axis needs to be pooled alone; with others, twice the shortest edge is enough."""
+
+Fate = Literal["pooled", "short", "coarse", "alone"]
+"""What becomes of an axis after a stage: pooled, or why not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A resolution of the U-Net. ``spacing`` is in mm, ``size`` in voxels before any padding.
+
+    ``stride`` led to this stage, ``kernel`` is that of its convolutions, and ``fates`` say for
+    each axis whether it is pooled on the way to the next stage.
+    """
+
+    spacing: tuple[float, ...]
+    size: tuple[float, ...]
+    stride: tuple[int, ...]
+    kernel: tuple[int, ...]
+    fates: tuple[Fate, ...]
 
 
 def fit_topology(
@@ -29,7 +52,8 @@ def fit_topology(
     Features double per stage from ``base_features`` up to ``most_features``. ``patch_size`` need
     not be whole: a median over an even number of cases may be a half.
     """
-    strides, kernel_sizes = pooling(spacing, patch_size)
+    stages = pooling(spacing, patch_size)
+    strides = tuple(stage.stride for stage in stages)
     factors = _factors(strides)
     return Topology(
         patch_size=tuple(
@@ -37,7 +61,7 @@ def fit_topology(
         ),
         features=tuple(min(most_features, base_features * 2**i) for i in range(len(strides))),
         strides=strides,
-        kernel_sizes=kernel_sizes,
+        kernel_sizes=tuple(stage.kernel for stage in stages),
     )
 
 
@@ -46,33 +70,37 @@ def pooling_factors(topology: Topology) -> tuple[int, ...]:
     return _factors(topology.strides)
 
 
-def pooling(
-    spacing: Sequence[float], size: Sequence[float]
-) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Strides and kernel sizes per stage. The first stage does not pool."""
-    strides = [(1,) * len(size)]
-    kernel_sizes = []
-    kernel = (1,) * len(size)
-    while any(pooled := _axes_to_pool(spacing, size)):
-        kernel = _grown(kernel, spacing)
-        kernel_sizes.append(kernel)
-        strides.append(tuple(2 if pools else 1 for pools in pooled))
-        spacing = [length * step for length, step in zip(spacing, strides[-1], strict=True)]
-        size = [ceil(voxels / step) for voxels, step in zip(size, strides[-1], strict=True)]
-    kernel_sizes.append((3,) * len(size))  # the bottleneck's, whatever the spacing
-    return tuple(strides), tuple(kernel_sizes)
+def pooling(spacing: Sequence[float], size: Sequence[float]) -> tuple[Stage, ...]:
+    """The stages from full resolution to the bottleneck. The first stage does not pool."""
+    stages: list[Stage] = []
+    stride = kernel = (1,) * len(size)
+    while True:
+        fates = _fates(spacing, size)
+        is_bottleneck = "pooled" not in fates
+        kernel = (3,) * len(size) if is_bottleneck else _grown(kernel, spacing)
+        stages.append(
+            Stage(
+                spacing=tuple(spacing), size=tuple(size), stride=stride, kernel=kernel, fates=fates
+            )
+        )
+        if is_bottleneck:
+            return tuple(stages)
+        stride = tuple(2 if fate == "pooled" else 1 for fate in fates)
+        spacing = [length * step for length, step in zip(spacing, stride, strict=True)]
+        size = [ceil(voxels / step) for voxels, step in zip(size, stride, strict=True)]
 
 
-def _axes_to_pool(spacing: Sequence[float], size: Sequence[float]) -> tuple[bool, ...]:
-    """Long axes whose spacing is similar to the finest of them; a single one must be longer."""
+def _fates(spacing: Sequence[float], size: Sequence[float]) -> tuple[Fate, ...]:
+    """Long axes whose spacing is similar to the finest of them are pooled; one alone if longer."""
     long = [voxels >= 2 * SHORTEST_EDGE for voxels in size]
     finest = min((s for s, is_long in zip(spacing, long, strict=True) if is_long), default=0.0)
-    pools = tuple(
-        is_long and length / finest < SIMILAR for length, is_long in zip(spacing, long, strict=True)
+    fates: tuple[Fate, ...] = tuple(
+        "short" if not is_long else "pooled" if length / finest < SIMILAR else "coarse"
+        for length, is_long in zip(spacing, long, strict=True)
     )
-    if sum(pools) == 1 and size[pools.index(True)] < 3 * SHORTEST_EDGE:
-        return (False,) * len(size)
-    return pools
+    if fates.count("pooled") == 1 and size[fates.index("pooled")] < LONE_EDGE:
+        return tuple("alone" if fate == "pooled" else fate for fate in fates)
+    return fates
 
 
 def _grown(kernel: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:

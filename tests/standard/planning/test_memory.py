@@ -34,7 +34,9 @@ def shrunk(median, elements, fitting_batch=2):
     reference = Reference(
         elements=elements, memory=8.0, batch_size=2, fitting_batch=fitting_batch, most_features=320
     )
-    return shrink_to_fit((1.0,) * len(median), median, reference, 8.0, voxels).patch_size
+    return shrink_to_fit((1.0,) * len(median), median, reference, 8.0, voxels)[
+        -1
+    ].topology.patch_size
 
 
 def test_a_patch_that_fits_stays():
@@ -66,7 +68,7 @@ def test_memory_scales_the_budget():
         reference = Reference(
             elements=40**3, memory=8.0, batch_size=2, fitting_batch=2, most_features=320
         )
-        topology = shrink_to_fit((1.0,) * 3, (256,) * 3, reference, memory, voxels)
+        topology = shrink_to_fit((1.0,) * 3, (256,) * 3, reference, memory, voxels)[-1].topology
         assert topology.patch_size == patch
 
 
@@ -99,4 +101,4 @@ def topology(*patch_size):
     ],
 )
 def test_a_batch_fills_memory_but_is_capped_and_at_least_two(elements, most_voxels, batch):
-    assert largest_batch(topology(10, 10), elements, REFERENCE, 8.0, most_voxels) == batch
+    assert largest_batch(topology(10, 10), elements, REFERENCE, 8.0, most_voxels).size == batch

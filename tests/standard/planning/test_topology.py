@@ -7,19 +7,25 @@ import pytest
 from nnseg_standard.planning.topology import fit_topology, pooling, pooling_factors
 
 
+def pooled(spacing, size):
+    """Strides and kernels, a row per stage."""
+    stages = pooling(spacing, size)
+    return [stage.stride for stage in stages], [stage.kernel for stage in stages]
+
+
 def words(rows):
     return " ".join("".join(map(str, row)) for row in rows)
 
 
 def test_equal_axes_are_pooled_together_until_they_have_four_voxels():
-    strides, kernels = pooling((1.0, 1.0, 1.0), (32, 32, 32))
+    strides, kernels = pooled((1.0, 1.0, 1.0), (32, 32, 32))
 
     assert words(strides) == "111 222 222 222"  # 32 16 8 4
     assert words(kernels) == "333 333 333 333"
 
 
 def test_a_coarse_axis_waits_and_its_kernels_are_flat_meanwhile():
-    strides, kernels = pooling((4.0, 1.0, 1.0), (16, 64, 64))
+    strides, kernels = pooled((4.0, 1.0, 1.0), (16, 64, 64))
 
     # in-plane spacing 1, 2, 4, 8; the first axis is similar (ratio below 2) once that is 4
     assert words(strides) == "111 122 122 222 222"
@@ -27,12 +33,12 @@ def test_a_coarse_axis_waits_and_its_kernels_are_flat_meanwhile():
 
 
 def test_a_spacing_exactly_twice_as_coarse_is_not_similar():
-    assert words(pooling((2.0, 1.0, 1.0), (16, 16, 16))[0]) == "111 122 222"
-    assert words(pooling((1.99, 1.0, 1.0), (16, 16, 16))[0]) == "111 222 222"
+    assert words(pooled((2.0, 1.0, 1.0), (16, 16, 16))[0]) == "111 122 222"
+    assert words(pooled((1.99, 1.0, 1.0), (16, 16, 16))[0]) == "111 222 222"
 
 
 def test_kernels_grow_when_spacings_meet_even_where_the_axis_is_too_short_to_pool():
-    strides, kernels = pooling((4.0, 1.0, 1.0), (5, 64, 64))
+    strides, kernels = pooled((4.0, 1.0, 1.0), (5, 64, 64))
 
     assert words(strides) == "111 122 122 122 122"
     assert words(kernels) == "133 133 333 333 333"
@@ -41,35 +47,35 @@ def test_kernels_grow_when_spacings_meet_even_where_the_axis_is_too_short_to_poo
 def test_an_axis_that_became_finest_by_being_too_short_keeps_others_flat():
     # the first axis cannot be pooled and stays at 1 mm: it is the finest of all, but not of those
     # that are long enough, so the others go on while their kernels, once 3, stay 3
-    strides, kernels = pooling((1.0, 1.0, 1.0), (7, 32, 32))
+    strides, kernels = pooled((1.0, 1.0, 1.0), (7, 32, 32))
 
     assert words(strides) == "111 122 122 122"
     assert words(kernels) == "333 333 333 333"
 
 
 def test_a_bottleneck_kernel_is_3_whatever_the_spacing():
-    assert words(pooling((100.0, 1.0, 1.0), (4, 16, 16))[1]) == "133 133 333"
+    assert words(pooled((100.0, 1.0, 1.0), (4, 16, 16))[1]) == "133 133 333"
 
 
 @pytest.mark.parametrize(("size", "pools"), [(7, False), (8, False), (11, False), (12, True)])
 def test_a_single_axis_needs_twelve_voxels(size, pools):
-    strides, _ = pooling((1.0, 1.0), (size, 4))
+    strides, _ = pooled((1.0, 1.0), (size, 4))
 
     assert words(strides).startswith("11 21" if pools else "11") and len(strides) == 1 + pools
 
 
 def test_two_axes_need_eight_voxels():
-    assert words(pooling((1.0, 1.0), (8, 8))[0]) == "11 22"
-    assert words(pooling((1.0, 1.0), (7, 7))[0]) == "11"
+    assert words(pooled((1.0, 1.0), (8, 8))[0]) == "11 22"
+    assert words(pooled((1.0, 1.0), (7, 7))[0]) == "11"
 
 
 def test_the_single_axis_left_stops_everything_even_if_a_coarser_one_is_long():
     # 10 voxels of 1 mm are the only candidate within a factor of 2, but fewer than 12
-    assert words(pooling((5.0, 1.0), (64, 10))[0]) == "11"
+    assert words(pooled((5.0, 1.0), (64, 10))[0]) == "11"
 
 
 def test_odd_sizes_are_rounded_up_while_pooling():
-    strides, _ = pooling((1.0, 1.0), (15, 15))  # 15 8 4
+    strides, _ = pooled((1.0, 1.0), (15, 15))  # 15 8 4
 
     assert len(strides) == 3
 
@@ -110,7 +116,7 @@ def test_every_topology_can_be_built(spacing, size):
 
 
 def test_kernels_never_shrink_from_one_stage_to_the_next():
-    _, kernels = pooling((7.0, 1.0, 1.3), (40, 256, 200))
+    _, kernels = pooled((7.0, 1.0, 1.3), (40, 256, 200))
 
     assert all(
         below >= above for row in zip(*kernels, strict=True) for above, below in pairwise(row)
