@@ -15,7 +15,7 @@ group ``nnseg.trainers``, ``nnseg.losses``, ... names it directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typer import Typer
 
     from nnseg_core.dataset import DatasetDescription
+    from nnseg_core.health import Probe
     from nnseg_core.plan import Plan
     from nnseg_core.scoring.scores import Scores
     from nnseg_core.training import TrainedModel
@@ -147,6 +148,23 @@ def nnseg_postprocessors() -> Offer:  # type: ignore[empty-body]
 
 
 # Commands and events.
+
+
+@hookspec
+def nnseg_health(deep: bool) -> Iterable[Probe]:  # type: ignore[empty-body]
+    """Look at what the plugin depends on, for ``nnseg doctor``; ``deep`` may take a minute.
+
+    Yield each probe when it is known, so that whoever waits sees it. What is raised is reported.
+
+    Example:
+        @hookimpl
+        def nnseg_health():
+            from nnseg_core.health import ok, problem
+
+            there = Path("/mnt/scans").is_mount()
+            remedy = "Mount it: sudo mount /mnt/scans"
+            yield ok("scans", "mounted") if there else problem("scans", "not mounted", remedy)
+    """
 
 
 @hookspec

@@ -1,6 +1,7 @@
 """Every path that the tool writes, in one class.
 
 WORKSPACE/
+    bench.json
     datasets/DATASET/
         fingerprint.json  cases.json  splits.json
         PLAN/
@@ -28,6 +29,11 @@ class Workspace:
     """The folder under which everything is kept."""
 
     root: Path
+
+    @property
+    def bench(self) -> Path:
+        """What ``nnseg bench`` measured: by device, then by dataset, plan and configuration."""
+        return self.root / "bench.json"
 
     def dataset(self, name: str) -> Path:
         """What has been measured of a dataset, and what was made from it."""

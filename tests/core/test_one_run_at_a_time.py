@@ -1,0 +1,85 @@
+"""Training, validation and preprocessing keep other runs away, and go on after a kill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnseg_core.claims import claim
+from nnseg_core.cli import main
+from nnseg_core.testing.phantoms import write_planar_phantom
+
+TINY = ("epochs=1", "iterations=1", "validation_iterations=1", "precision=fp32")
+
+
+def train(folder: Path, *more: object) -> int:
+    settings = [part for one in TINY for part in ("--set", f"trainer.{one}")]
+    command = [
+        *("nnseg", "train", folder / "Dataset001_Cells", "2d", "--workers", 0, "--device", "cpu"),
+        *("--workspace", folder / "workspace", "--name", "first", *settings),
+        *("--set", "planner.patch_size=[32,32]", "--set", "batch_size=2", *more),
+    ]
+    before = sys.argv
+    sys.argv = [str(part) for part in command]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claimed")
+    write_planar_phantom(folder / "Dataset001_Cells", cases=5)
+    return folder
+
+
+def test_cases_are_preprocessed_by_one_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = folder / "workspace" / "datasets" / "Dataset001_Cells" / "standard"
+
+    with claim(plan / "2d", "preprocessing"):
+        assert train(folder) == 2
+
+    assert "another run is at work on " in capsys.readouterr().err
+    assert not list(plan.rglob("case.json"))
+
+
+def test_a_fold_is_trained_by_one_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = folder / "workspace" / "models" / "Dataset001_Cells" / "first"
+
+    with claim(model / "fold_0", "training"):
+        assert train(folder) == 2
+        assert train(folder, "--restart") == 2
+
+    assert "first/fold_0: training by process" in capsys.readouterr().err.replace("\\", "/")
+    assert not model.exists() or not list(model.iterdir())
+
+
+def test_nothing_is_left_of_the_claims_afterwards(folder: Path) -> None:
+    assert train(folder) == 0
+
+    assert (folder / "workspace/models/Dataset001_Cells/first/fold_0/weights.safetensors").is_file()
+    assert not list(folder.rglob("*.running.json*"))
+
+
+def test_a_model_refuses_a_wrong_device_before_it_predicts(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(folder) == 0
+    model = folder / "workspace" / "models" / "Dataset001_Cells" / "first"
+    command = ["predict", model, folder / "Dataset001_Cells" / "imagesTr", folder / "masks"]
+    monkeypatch.setattr(sys, "argv", ["nnseg", *map(str, command), "--device", "cuda:77"])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == 2
+    assert "there is no device 'cuda:77'" in capsys.readouterr().err
+    assert not (folder / "masks").exists()
