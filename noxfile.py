@@ -91,3 +91,29 @@ def demo(session: nox.Session) -> None:
     session.run("nnseg", "demo", "--output", str(folder), "--require", "0.90", *session.posargs)
     if os.environ.get("CI"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@nox.session
+def peer(session: nox.Session) -> None:
+    """Nnseg beside nnU-Net on this machine: time, memory and results; needs NNSEG_TEST_DATA."""
+    _install(session)
+    session.install("-e", ".[fast]", *CONSTRAINTS)
+    work = Path(session.create_tmp()).resolve()
+    options = ["--work", str(work / "peer"), *session.posargs]
+    if "--peer-python" not in session.posargs:
+        options += ["--peer-python", str(_nnunet(session, work / "nnunet"))]
+    session.run("python", "tests/peer/compare.py", *options)
+
+
+def _nnunet(session: nox.Session, folder: Path) -> Path:
+    """The Python of an environment with nnU-Net, made where there is none."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (folder / "ready").exists():
+        session.run("python", "-m", "venv", "--clear", str(folder))
+        pip = (str(python), "-m", "pip")
+        session.run(*pip, "install", "torch==2.13.0", external=True)
+        session.run(*pip, "install", "nnunetv2==2.8.1", "torch==2.13.0", external=True)
+        # One version of torchvision does not suit every build of torch, and nothing here needs it.
+        session.run(*pip, "uninstall", "-y", "torchvision", external=True)
+        (folder / "ready").touch()
+    return python

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from nnseg_core import files, kinds
-from nnseg_core.contracts import Callback
+from nnseg_core.claims import claim
+from nnseg_core.contracts import Callback, Trainer
 from nnseg_core.errors import ModelError, NnsegError
 from nnseg_core.model import (
     PLAN_FILE,
@@ -62,10 +63,18 @@ def train(
 ) -> TrainedModel:
     """Train one fold.
 
-    Raises ``ModelError`` when the model folder holds folds that were trained with other settings.
+    Raises ``ModelError`` when the model folder holds folds that were trained with other settings,
+    and ``NnsegError`` while another run trains this one.
     """
-    configuration = request.plan.configurations[request.name]
     require_trainable(request.plan, request.name)
+    with claim(fold_folder(request.folder, request.fold), "training"):
+        return _train(project, request, callbacks)
+
+
+def _train(
+    project: Project, request: TrainingRequest, callbacks: Sequence[Callback]
+) -> TrainedModel:
+    configuration = request.plan.configurations[request.name]
     if request.restart:
         delete_fold(request.folder, request.fold)
     require_same_plan(request.folder, request.plan, request.name)
@@ -82,12 +91,18 @@ def train(
 
 
 def _fit(project: Project, request: TrainingRequest, callbacks: Sequence[Callback]) -> None:
+    task = make_task(project, request)
+    trainer = build_trainer(project, request)
+    save_weights(trainer.fit(task, callbacks), task.folder)
+
+
+def make_task(project: Project, request: TrainingRequest) -> TrainingTask:
+    """All that a trainer needs, built."""
     dataset, configuration = request.plan.dataset, request.plan.configurations[request.name]
     facts = facts_of(configuration, dataset)
-    fold = fold_folder(request.folder, request.fold)
     architecture = project.build(kinds.ARCHITECTURE, configuration.architecture, **facts)
     _seed(request.seed)
-    task = TrainingTask(
+    return TrainingTask(
         name=request.name,
         configuration=configuration,
         labels=dataset.labels,
@@ -96,15 +111,20 @@ def _fit(project: Project, request: TrainingRequest, callbacks: Sequence[Callbac
         network=build_network(architecture, dataset, configuration),
         loss=project.build(kinds.LOSS, configuration.loss, **facts),
         augmentation=project.build(kinds.AUGMENTATION, configuration.augmentation, **facts),
-        folder=fold,
+        folder=fold_folder(request.folder, request.fold),
         device=request.device,
         workers=request.workers,
         seed=request.seed,
         resume=True,
         report=project.report,
     )
-    trainer = project.build(kinds.TRAINER, configuration.trainer, **facts)
-    save_weights(trainer.fit(task, callbacks), fold)
+
+
+def build_trainer(project: Project, request: TrainingRequest) -> Trainer:
+    """The trainer that the configuration names."""
+    configuration = request.plan.configurations[request.name]
+    facts = facts_of(configuration, request.plan.dataset)
+    return project.build(kinds.TRAINER, configuration.trainer, **facts)
 
 
 def _seed(seed: int) -> None:
