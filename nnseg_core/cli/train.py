@@ -11,6 +11,7 @@ from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
     DatasetPath,
     Device,
+    DryRun,
     Memory,
     PlanName,
     PlannerName,
@@ -67,6 +68,7 @@ def train(
     restart: Annotated[
         bool, typer.Option(help="Begin anew; without it an unfinished training goes on.")
     ] = False,
+    dry_run: DryRun = False,
     trust: Annotated[
         list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
     ] = None,
@@ -93,6 +95,7 @@ def train(
     from nnseg_core.pipeline import (
         train as run,
     )
+    from nnseg_core.project import check_device
 
     parts = {
         "trainer": trainer,
@@ -112,10 +115,18 @@ def train(
     own, others = planner_options(given, memory)
     plan_name = plan_folder(planner, plan_name)
     reference = ComponentRef(name=planner, options=own)
+    if dry_run:
+        from nnseg_core.cli.dry_run import show_training
+
+        show_training(
+            *(project, reference, plan_name, configuration, fold, name, parts, others, restart)
+        )
+        return
     require_usable(project, reference)
     plan = read_or_make_plan(project, reference, plan_name)
     require_trainable(plan, require_configuration(plan, configuration))
     plan = with_choices(project, plan, configuration, parts, others)
+    check_device(project, plan.configurations[configuration], plan.dataset, device)
     folder = project.workspace.model(
         project.name, name or model_name(plan_name, configuration, plan, parts)
     )
@@ -132,7 +143,7 @@ def train(
         folder=folder,
         device=device,
         seed=seed,
-        workers=min(project.workers, 1),
+        workers=project.workers,
         restart=restart,
         settings=given,
     )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from nnseg_core import hookimpl
+
+if TYPE_CHECKING:
+    from nnseg_core.health import Probe
 
 
 @hookimpl
@@ -33,10 +39,14 @@ def nnseg_architectures() -> dict[str, str]:
 
 @hookimpl
 def nnseg_augmentations() -> dict[str, str]:
-    """The standard list of random changes, and none."""
+    """The standard random changes, batchgenerators' or none; and one batch, to time a network."""
     return {
         "standard": "nnseg_standard.augmentation.recipe:StandardAugmentation",
+        "batchgenerators": (
+            "nnseg_standard.augmentation.batchgenerators:BatchgeneratorsAugmentation"
+        ),
         "none": "nnseg_standard.augmentation.recipe:NoAugmentation",
+        "constant": "nnseg_standard.measuring:ConstantBatch",
     }
 
 
@@ -63,11 +73,12 @@ def nnseg_trainers() -> dict[str, str]:
 
 @hookimpl
 def nnseg_callbacks() -> dict[str, str]:
-    """A line for whoever waits, a log for programs, a picture for people."""
+    """A line for whoever waits, a log for programs, a picture for people, figures for the bench."""
     return {
         "line": "nnseg_standard.callbacks.epoch_line:EpochLine",
         "csv": "nnseg_standard.callbacks.csv_log:CsvLog",
         "plot": "nnseg_standard.callbacks.plot:Plot",
+        "meter": "nnseg_standard.measuring:Meter",
     }
 
 
@@ -84,3 +95,11 @@ def nnseg_postprocessors() -> dict[str, str]:
         "none": "nnseg_standard.postprocessing.components:NoPostprocessing",
         "largest": "nnseg_standard.postprocessing.components:LargestComponent",
     }
+
+
+@hookimpl
+def nnseg_health(deep: bool) -> Iterable[Probe]:
+    """PyTorch and its devices."""
+    from nnseg_standard.health import probes
+
+    return probes(deep)

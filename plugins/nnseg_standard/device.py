@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 from torch.nn import functional
 
 from nnseg_core.errors import PlanError
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WORTHWHILE = 1.2
@@ -52,8 +55,11 @@ def pick_precision(device: torch.device, name: str = "auto") -> torch.dtype:
         raise PlanError(
             f"there is no precision {name!r}. Use one of: auto, {', '.join(PRECISIONS)}."
         )
-    if name == "fp16" and device.type == "cpu":
-        raise PlanError("precision 'fp16' needs a GPU. On a CPU use one of: auto, fp32, bf16.")
+    if name == "fp16" and device.type != "cuda":  # elsewhere no gradient scaler is relied on
+        raise PlanError(
+            f"precision 'fp16' needs a GPU with CUDA. On {device.type} use one of: auto, fp32, "
+            "bf16."
+        )
     return PRECISIONS[name]
 
 
@@ -86,25 +92,29 @@ def _full_name(device: torch.device) -> str:
 def _usual_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.float16
-    if device.type == "cpu" and _bfloat16_is_faster():
+    if device.type == "cpu" and bfloat16_gain() > WORTHWHILE:
         return torch.bfloat16
     return torch.float32
 
 
 @cache
-def _bfloat16_is_faster() -> bool:
-    """Whether this CPU convolves clearly faster in bfloat16; tried once per process.
+def bfloat16_gain() -> float:
+    """How many times faster this CPU convolves in bfloat16; 0 where it lacks the instructions.
 
     The best of several rounds counts, in seconds of this thread's own work and with no other
-    thread to wait for, so that a busy machine does not change the answer.
+    thread to wait for, so that a busy machine does not change the answer. Tried once per process.
     """
     if not _has_bfloat16_instructions():
-        return False
+        log.info("precision: this CPU has no instructions for bf16, so fp32 is used")
+        return 0.0
     precisions = (torch.float32, torch.bfloat16)
     with one_thread():
         rounds = [[_convolution_seconds(precision) for precision in precisions] for _ in range(8)]
     single, brain = map(min, zip(*rounds, strict=True))
-    return bool(single > WORTHWHILE * brain)
+    gain = float(single / max(brain, 1e-9))  # a coarse clock may have seen nothing
+    used = "bf16" if gain > WORTHWHILE else "fp32"
+    log.info("precision: this CPU is %.1f times as fast in bf16, so %s is used", gain, used)
+    return gain
 
 
 def _has_bfloat16_instructions() -> bool:

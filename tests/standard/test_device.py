@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 
@@ -28,9 +30,9 @@ def cpu_speed(monkeypatch):
         monkeypatch.setattr(device, "_has_bfloat16_instructions", lambda: instructions)
         monkeypatch.setattr(device, "_convolution_seconds", seconds.__getitem__)
 
-    device._bfloat16_is_faster.cache_clear()
+    device.bfloat16_gain.cache_clear()
     yield build
-    device._bfloat16_is_faster.cache_clear()
+    device.bfloat16_gain.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,34 @@ def test_a_cpu_is_timed_once(cpu_speed):
     assert pick_precision(CPU) is torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("share", "instructions", "sentence"),
+    [
+        (0.5, True, "this CPU is 2.0 times as fast in bf16, so bf16 is used"),
+        (1.0, True, "this CPU is 1.0 times as fast in bf16, so fp32 is used"),
+        (0.5, False, "this CPU has no instructions for bf16, so fp32 is used"),
+    ],
+)
+def test_the_log_says_once_why(cpu_speed, caplog, share, instructions, sentence):
+    caplog.set_level("INFO")
+    cpu_speed(share, instructions)
+
+    pick_precision(CPU)
+    pick_precision(CPU)
+
+    assert caplog.messages == [f"precision: {sentence}"]
+
+
+def test_a_cpu_is_tried_in_less_than_half_a_second():
+    device.bfloat16_gain.cache_clear()
+    start = time.thread_time()
+
+    device.bfloat16_gain()
+
+    assert time.thread_time() - start < 0.5
+    device.bfloat16_gain.cache_clear()
+
+
 def test_timing_a_convolution_works_where_gradients_are_off():
     with torch.inference_mode():
         assert device._convolution_seconds(torch.bfloat16) >= 0
@@ -103,8 +133,10 @@ def test_a_precision_is_picked_by_name():
 def test_unusable_precisions_are_refused():
     with pytest.raises(PlanError, match="no precision 'half'. Use one of: auto, fp32, fp16, bf16."):
         pick_precision(CPU, "half")
-    with pytest.raises(PlanError, match="precision 'fp16' needs a GPU"):
-        pick_precision(CPU, "fp16")
+
+    for kind in ("cpu", "mps"):
+        with pytest.raises(PlanError, match=f"'fp16' needs a GPU with CUDA. On {kind} use one of"):
+            pick_precision(torch.device(kind), "fp16")
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -179,7 +179,7 @@ def _flat_index(
     """
     index: Tensor | int = plane
     for at, size, length in zip(positions, sizes, stored, strict=True):
-        index = index * length + (at.floor().clamp_(-2, size) + 2).to(torch.int64)
+        index = index * length + at.floor().clamp_(-2, size).add_(2).to(torch.int32)  # the fastest
     assert isinstance(index, Tensor)
     return index
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnseg_core.training import EpochReport, TrainingTask
+from nnseg_standard.beside import Beside
 from nnseg_standard.callbacks.csv_log import reports_before
 from nnseg_standard.callbacks.epoch_line import duration
 
@@ -32,6 +34,8 @@ SINGLE_POINTS = 40
 class Plot:
     """Draws progress.png: losses, online Dice, learning rate, and where the time goes.
 
+    It is drawn beside the training, which waits for the last drawing only.
+
     Attributes:
         every_minutes: Time between two drawings during the training; one more follows its end.
     """
@@ -40,6 +44,7 @@ class Plot:
     _task: TrainingTask | None = field(default=None, init=False)
     _reports: list[EpochReport] = field(default_factory=list, init=False)
     _drawn: float = field(default=0.0, init=False)
+    _beside: Beside = field(default_factory=Beside, init=False, repr=False, compare=False)
 
     def on_fit_start(self, task: TrainingTask) -> None:
         """Remember where to draw."""
@@ -52,16 +57,18 @@ class Plot:
             self._reports = reports_before(report.epoch, self._task.folder)
         self._reports.append(report)
         if time.monotonic() - self._drawn >= self.every_minutes * 60:
-            self._draw(self._reports)
+            self._draw(tuple(self._reports))
 
     def on_fit_end(self, reports: Sequence[EpochReport]) -> None:
-        """Draw the whole training."""
+        """Draw the whole training, and wait for it."""
         if reports:
-            self._draw(reports)
+            self._draw(tuple(reports))
+        self._beside.finish()
 
     def _draw(self, reports: Sequence[EpochReport]) -> None:
         assert self._task is not None
-        draw(reports, self._task.name, self._task.folder / PICTURE)
+        path = self._task.folder / PICTURE
+        self._beside.start(partial(draw, reports, self._task.name, path))
         self._drawn = time.monotonic()
 
 

@@ -12,11 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nnseg_core.geometry import Box
@@ -26,7 +25,7 @@ from nnseg_standard.device import one_thread
 
 if TYPE_CHECKING:
     from nnseg_core.contracts import Augmentation
-    from nnseg_core.store import CaseStore
+    from nnseg_standard.data.cache import Array, PatchSource
 
 TRAINING, VALIDATION = 0, 1
 """Streams of random numbers from one seed."""
@@ -45,6 +44,14 @@ class Batch:
     label: Tensor
 
 
+class Feed(Protocol):
+    """Makes batches by number, in any thread."""
+
+    def batch(self, index: int, device: torch.device) -> Batch:
+        """The batch of that number, on ``device``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PatchFeed:
     """Makes batches of patches from the cases named, each case drawn with replacement.
@@ -53,7 +60,7 @@ class PatchFeed:
     foreground (nnU-Net: 0.33). Feeds that differ in ``stream`` share no random numbers.
     """
 
-    store: CaseStore
+    store: PatchSource
     identifiers: Sequence[str]
     patch_size: tuple[int, ...]
     batch_size: int
@@ -87,8 +94,8 @@ class PatchFeed:
             error.add_note(f"This happened while reading a patch of case {identifier!r}.")
             raise
         return (
-            _upload(image.reshape(-1, *drawn.source_size), device),
-            _upload(label.reshape(drawn.source_size), device),
+            upload(image.reshape(-1, *drawn.source_size), device),
+            upload(label.reshape(drawn.source_size), device),
             drawn,
         )
 
@@ -112,7 +119,7 @@ def validation_feed(training: PatchFeed, identifiers: Sequence[str]) -> PatchFee
 
 
 def prefetched(
-    feed: PatchFeed, indices: Iterable[int], device: torch.device, workers: int = 1
+    feed: Feed, indices: Iterable[int], device: torch.device, workers: int = 1
 ) -> Iterator[Batch]:
     """The batches of these numbers, in this order, on ``device``.
 
@@ -141,9 +148,7 @@ def prefetched(
 _Made = tuple[Batch, "torch.cuda.Event | None"]
 
 
-def _make(
-    feed: PatchFeed, index: int, device: torch.device, stream: torch.cuda.Stream | None
-) -> _Made:
+def _make(feed: Feed, index: int, device: torch.device, stream: torch.cuda.Stream | None) -> _Made:
     """A batch, and on CUDA the event after which it is complete."""
     with torch.cuda.stream(stream) if stream else nullcontext():
         return feed.batch(index, device), stream.record_event() if stream else None
@@ -159,10 +164,12 @@ def _hand_over(batch: Batch, device: torch.device, ready: torch.cuda.Event | Non
     return Batch(image=batch.image.to(device), label=batch.label.to(device))
 
 
-def _upload(array: NDArray[Any], device: torch.device) -> Tensor:
+def upload(array: Array, device: torch.device) -> Tensor:
     """A tensor on the device; copies to CUDA run on while the next patch is read."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    tensor = torch.as_tensor(array)
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _volume(size: tuple[int, ...]) -> tuple[int, ...]:

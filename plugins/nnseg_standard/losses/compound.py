@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nnseg_standard.losses.cross_entropy import CrossEntropy
 from nnseg_standard.losses.dice import Dice
+from nnseg_standard.losses.softmax_sums import softmax_sums
 from nnseg_standard.losses.top_k import TopK
 
 
@@ -34,8 +35,12 @@ class DiceCE:
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """A scalar; see ``nnseg_core.contracts.Loss``."""
         dice = Dice(batch_dice=self.batch_dice, regions=self.regions, smooth=self.smooth)
-        entropy = CrossEntropy(regions=self.regions, ignore=self.ignore)
-        return self.dice_weight * dice(logits, target) + self.ce_weight * entropy(logits, target)
+        if self.regions:
+            entropy = CrossEntropy(regions=True, ignore=self.ignore)(logits, target)
+            return self.dice_weight * dice(logits, target) + self.ce_weight * entropy
+        sums = softmax_sums(logits, target)
+        entropy = sums.entropy / sums.truth.sum().clamp(min=1)
+        return self.dice_weight * dice.of_classes(sums) + self.ce_weight * entropy
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, arange
+from torch import Tensor
 
 from nnseg_core.contracts import IGNORED
+from nnseg_standard.losses.softmax_sums import SoftmaxSums, softmax_sums
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,22 @@ class Dice:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """A scalar from -1 (perfect) to 0; see ``nnseg_core.contracts.Loss``."""
-        logits = logits.float()
-        if self.regions:
-            return -self._overlap(logits.sigmoid(), target == 1, target != IGNORED).mean()
-        truth, counted = target[:, None] == _classes_like(logits), target[:, None] != IGNORED
-        return -self._overlap(logits.softmax(dim=1), truth, counted)[..., 1:].mean()
+        if not self.regions:
+            return self.of_classes(softmax_sums(logits, target))
+        probability, truth = logits.float().sigmoid(), target == 1
+        sums = (probability * truth, probability * (target != IGNORED), truth)
+        return -self._overlap(*(each.flatten(2).sum(dim=2) for each in sums)).mean()
 
-    def _overlap(self, probability: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-        """Soft Dice ((batch,) output) of probabilities with truth, both (batch, output, *space).
+    def of_classes(self, sums: SoftmaxSums) -> Tensor:
+        """The same for classes, from sums over voxels."""
+        return -self._overlap(sums.intersection, sums.predicted, sums.truth)[..., 1:].mean()
 
-        ``truth`` is False where ``counted`` is.
-        """
-        space = tuple(range(2, probability.ndim))
-        summed = (0, *space) if self.batch_dice else space
-        intersection = (probability * truth).sum(summed)
-        predicted = (probability * counted).sum(summed)
+    def _overlap(self, intersection: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
+        """Soft Dice ((batch,) output) of sums over voxels, (batch, output) each."""
+        if self.batch_dice:
+            intersection, predicted, truth = (
+                each.sum(dim=0) for each in (intersection, predicted, truth)
+            )
         return (2 * intersection + self.smooth) / (
-            (predicted + truth.sum(summed) + self.smooth).clamp(min=1e-8)  # nnU-Net's value
+            (predicted + truth + self.smooth).clamp(min=1e-8)  # nnU-Net's value
         )
-
-
-def _classes_like(logits: Tensor) -> Tensor:
-    """The class indices, shaped to compare with (batch, 1, *space)."""
-    return arange(logits.shape[1], device=logits.device).view(-1, *(1,) * (logits.ndim - 2))

@@ -3,16 +3,19 @@
 Its tensors are the network's weights (``network.NAME``) and what the optimizer remembers
 (``optimizer.PARAMETER.NAME``); the rest is JSON in the file's header. Nothing is pickled.
 A process that is killed leaves the old file or the new one, and at most a ``.part`` beside it,
-which the next save overwrites.
+which the next save overwrites. What is written is a copy in the host's memory, so the training may
+go on meanwhile.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,22 +45,27 @@ class Checkpoints:
 
     ``run`` describes it as JSON values: only a run of the same description goes on from them.
     ``precision`` is what it computes in. ``every`` is how many epochs lie between two saves of the
-    last state.
+    last state. ``begin`` is given the writing of files to do, in this order; it does so at once,
+    or in a thread.
     """
 
     folder: Path
     run: Mapping[str, Any]
     precision: str
     every: int
+    begin: Callable[[Callable[[], None]], None] = operator.call
 
     def save(self, state: LoopState) -> None:
         """Keep the last state when it is due, and the best one whenever there is a new best."""
-        if not main_process():
-            return
-        if is_due(state, self.every):
-            write(self.folder / LAST, state, self.run, self.precision)
-        if state.is_best:
-            write(self.folder / BEST, state, self.run, self.precision)
+        due = {LAST: is_due(state, self.every), BEST: state.is_best}
+        names = [name for name, wanted in due.items() if wanted]
+        if names and main_process():
+            contents = contents_of(state, self.run, self.precision)
+            self.begin(lambda: self._write(names, contents))
+
+    def _write(self, names: Sequence[str], contents: Contents) -> None:
+        for name in names:
+            write(self.folder / name, contents)
 
     def resume(self, state: LoopState) -> None:
         """Take ``state`` to where the last save was; without one it stays at the beginning.
@@ -89,11 +97,25 @@ def is_due(state: LoopState, every: int) -> bool:
 def saved_precision(folder: Path) -> str | None:
     """What the run that was saved last computed in; None where there is none."""
     path = folder / LAST
-    return read(path)[1]["precision"] if path.is_file() else None
+    return str(read_description(path)["precision"]) if path.is_file() else None
 
 
-def write(path: Path, state: LoopState, run: Mapping[str, Any], precision: str) -> None:
-    """Replace the file at ``path`` by one that holds ``state``."""
+def saved_run(folder: Path) -> dict[str, Any] | None:
+    """What the run that was saved last said of itself; None where there is none."""
+    path = folder / LAST
+    return dict(read_description(path)["run"]) if path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A state as it will be written: tensors in memory that nothing changes, JSON for the rest."""
+
+    tensors: dict[str, Tensor]
+    header: str
+
+
+def contents_of(state: LoopState, run: Mapping[str, Any], precision: str) -> Contents:
+    """Copy ``state`` as it stands; a GPU is waited for once."""
     saved = state.state_dict()
     optimizer = saved["optimizer"]
     weights = {f"network.{name}": tensor for name, tensor in saved["network"].items()}
@@ -106,13 +128,16 @@ def write(path: Path, state: LoopState, run: Mapping[str, Any], precision: str) 
         "scaler": saved["scaler"],
         "optimizer": {"param_groups": optimizer["param_groups"], "values": values},
     }
+    return Contents(
+        tensors=on_cpu({**weights, **tensors}), header=json.dumps(description, allow_nan=False)
+    )
+
+
+def write(path: Path, contents: Contents) -> None:
+    """Replace the file at ``path`` by one that holds ``contents``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
-    save_file(
-        {name: on_cpu(tensor) for name, tensor in {**weights, **tensors}.items()},
-        beside,
-        metadata={"nnseg": json.dumps(description, allow_nan=False)},
-    )
+    save_file(contents.tensors, beside, metadata={"nnseg": contents.header})
     with beside.open("rb+") as file:
         os.fsync(file.fileno())
     beside.replace(path)
@@ -123,10 +148,28 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises ``ModelError`` when the file is damaged, or was written by something else.
     """
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, described(file)  # noqa: SIM118
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The description alone; raises as ``read`` does."""
+    with opened(path) as file:
+        return described(file)
+
+
+def described(file: Any) -> dict[str, Any]:
+    """What a checkpoint's header says."""
+    description: dict[str, Any] = json.loads(file.metadata()["nnseg"])
+    return description
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Any]:
+    """A checkpoint as safetensors opens it; what goes wrong in the block is a damaged file."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["nnseg"])
+            yield file
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read as a checkpoint: {error}. Delete it to start anew."
@@ -182,9 +225,20 @@ def join_memory(
     return memory
 
 
-def on_cpu(tensor: Tensor) -> Tensor:
-    """A copy of its own memory, as safetensors wants it; tied weights are written twice."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies with memory of their own, as safetensors wants it; tied weights are written twice.
+
+    Memory that CUDA copies to is pinned, or each copy would be waited for.
+    """
+    copies = {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+        for name, tensor in tensors.items()
+    }
+    for name, tensor in tensors.items():
+        copies[name].copy_(tensor.detach(), non_blocking=True)
+    for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return copies
 
 
 def require_same_run(path: Path, saved: Mapping[str, Any], run: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from nnseg_core.training import EpochReport
 from nnseg_standard.training import online_dice
 from nnseg_standard.training.schedule import advance, epochs_left
 from nnseg_standard.training.state import LoopState
-from nnseg_standard.training.step import TrainStep, ValidationStep
 from nnseg_standard.training.streams import Stream
+
+if TYPE_CHECKING:
+    from nnseg_standard.data.feed import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,8 @@ class Loop:
 
     training: Stream
     validation: Stream
-    train_step: TrainStep
-    validation_step: ValidationStep
+    train_step: Callable[[LoopState, Batch], Tensor]
+    validation_step: Callable[[LoopState, Batch], tuple[Tensor, Tensor]]
     learning_rate_at: Callable[[float], float]
     label_names: tuple[str, ...]
     budget: float | None = None

@@ -32,13 +32,20 @@ def count_classes(logits: Tensor, target: Tensor) -> Tensor:
     One joint histogram of truth and prediction, with a row of its own for ignored voxels.
     """
     outputs = logits.shape[1]
-    truth = torch.where(target == IGNORED, outputs, target)
-    joint = torch.bincount(
-        (truth * outputs + logits.argmax(dim=1)).flatten(), minlength=(outputs + 1) * outputs
-    )
+    truth = target.masked_fill(target == IGNORED, outputs)
+    joint = _histogram((truth * outputs + logits.argmax(dim=1)).flatten(), (outputs + 1) * outputs)
     table = joint.reshape(outputs + 1, outputs)[:outputs]
     hits = table.diagonal()
     return torch.stack([hits, table.sum(dim=0) - hits, table.sum(dim=1) - hits])[:, 1:]
+
+
+def _histogram(values: Tensor, bins: int) -> Tensor:
+    """How often each of 0 to ``bins`` - 1 occurs. On CUDA ``bincount`` would wait for the device,
+    and on a CPU ``histc`` takes no integers.
+    """
+    if values.device.type == "cuda":
+        return torch.histc(values, bins=bins, min=0, max=bins)
+    return torch.bincount(values, minlength=bins)
 
 
 def count_regions(logits: Tensor, target: Tensor) -> Tensor:

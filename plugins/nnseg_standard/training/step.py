@@ -1,6 +1,7 @@
 """One batch through the network: to learn from it, or to count on it.
 
-``torch.compile``, CUDA graphs or gradient accumulation would replace ``TrainStep``, nothing else.
+Nothing here waits for the device or depends on its numbers, so that steps can be queued ahead of a
+GPU and recorded as graphs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import SGD, Optimizer
 
 from nnseg_standard.device import autocast
 from nnseg_standard.training.state import LoopState
@@ -61,6 +63,20 @@ class TrainStep:
         state.scaler.step(state.optimizer)
         state.scaler.update()
         return loss.detach()
+
+
+def begin_momentum(optimizer: Optimizer) -> None:
+    """Let SGD begin with a momentum of 0, which is the same as to begin without one.
+
+    When a scaler skips the very first step because it overflowed, as is usual in float16, torch's
+    fused SGD is left with momentum that nobody has written: whatever was in that memory before.
+    """
+    if not isinstance(optimizer, SGD):
+        return
+    for group in optimizer.param_groups:
+        if group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 @dataclass(frozen=True, kw_only=True)

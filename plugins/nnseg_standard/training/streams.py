@@ -15,7 +15,7 @@ from nnseg_standard.data.feed import prefetched
 if TYPE_CHECKING:
     import torch
 
-    from nnseg_standard.data.feed import Batch, PatchFeed
+    from nnseg_standard.data.feed import Batch, Feed
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class Stream:
 
 @contextmanager
 def open_stream(
-    feed: PatchFeed,
+    feed: Feed,
     size: int,
     epoch: int,
     device: torch.device,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -192,7 +192,11 @@ def test_mirror_axes_can_be_chosen():
 
 
 def test_probabilities_of_zero_leave_the_patch_alone():
-    names = [name for name in StandardAugmentation.__annotations__ if name.endswith("_probability")]
+    names = [
+        option.name
+        for option in fields(StandardAugmentation)
+        if option.name.endswith("_probability")
+    ]
     drawn = draws(CUBE, number=20, mirror_axes=[], **dict.fromkeys(names, 0))
     image, label = torch.randn(1, *CUBE), torch.zeros(CUBE, dtype=torch.int16)
 

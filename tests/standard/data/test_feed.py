@@ -14,7 +14,9 @@ from nnseg_standard.data.feed import PatchFeed, prefetched, validation_feed
 
 CPU = torch.device("cpu")
 PATCH = (16, 18, 20)
-PROBABILITIES = [name for name in StandardAugmentation.__annotations__ if "_probability" in name]
+PROBABILITIES = [
+    name for name in StandardAugmentation.__dataclass_fields__ if "_probability" in name
+]
 
 
 @pytest.fixture

@@ -18,8 +18,17 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from nnseg_core.errors import ModelError
 from nnseg_core.training import EpochReport
+from nnseg_standard.beside import Beside
 from nnseg_standard.training import checkpoint
-from nnseg_standard.training.checkpoint import BEST, LAST, Checkpoints, is_due, read, write
+from nnseg_standard.training.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoints,
+    contents_of,
+    is_due,
+    read,
+    write,
+)
 from nnseg_standard.training.state import LoopState
 
 REPORT = EpochReport(
@@ -162,10 +171,46 @@ def test_a_save_that_is_cut_short_leaves_the_old_checkpoint(
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == [BEST, LAST]
 
 
+def test_a_save_beside_the_training_holds_the_state_of_its_moment(tmp_path: Path):
+    """It is written late here, after the training has gone on."""
+    later: list[Callable[[], None]] = []
+    checkpoints = Checkpoints(
+        folder=tmp_path, precision="fp32", run={}, every=1, begin=later.append
+    )
+    state, restored = train(new_state()), new_state(1)
+    before = weights(state)
+    checkpoints.save(state)
+    train(state)
+
+    (write_it,) = later
+    write_it()
+    checkpoints.resume(restored)
+
+    assert weights(restored) == before != weights(state)
+    assert restored.epoch == 1
+
+
+def test_a_save_that_failed_beside_the_training_is_told_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoint, "save_file", disk_full)
+    beside = Beside()
+    checkpoints = Checkpoints(
+        folder=tmp_path, precision="fp32", run={}, every=1, begin=beside.start
+    )
+    checkpoints.save(train(new_state()))
+
+    with pytest.raises(OSError, match="no space left"):
+        checkpoints.save(train(new_state()))
+
+
 WRITES_FOR_EVER = """
 import sys, torch
 from pathlib import Path
-from nnseg_standard.training.checkpoint import write
+from nnseg_standard.training.checkpoint import contents_of, write
 from nnseg_standard.training.state import LoopState
 from torch.amp import GradScaler
 network = torch.nn.Linear(500, 500)
@@ -173,7 +218,7 @@ optimizer = torch.optim.SGD(network.parameters(), 0.1)
 state = LoopState(network=network, optimizer=optimizer, scaler=GradScaler(enabled=False), epochs=1)
 for number in range(10**9):
     torch.nn.init.constant_(network.weight, number)
-    write(Path(sys.argv[1]), state, {"number": number}, "fp32")
+    write(Path(sys.argv[1]), contents_of(state, {"number": number}, "fp32"))
     print(number, flush=True)
 """
 
@@ -254,7 +299,7 @@ def test_weights_that_are_tied_and_in_any_memory_order_are_saved(tmp_path: Path)
     layer = nn.Conv2d(3, 3, 3).to(memory_format=torch.channels_last)
     state.network = nn.Sequential(layer, layer)
 
-    write(tmp_path / LAST, state, {}, "fp32")
+    write(tmp_path / LAST, contents_of(state, {}, "fp32"))
 
     tensors, _ = read(tmp_path / LAST)
     assert torch.equal(tensors["network.0.weight"], layer.weight)

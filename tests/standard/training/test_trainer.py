@@ -81,6 +81,47 @@ def test_threads_beside_the_loop_change_nothing(make_task: MakeTask):
     assert alone[1] == helped[1]
 
 
+def test_processes_beside_the_loop_change_nothing(make_task: MakeTask):
+    alone = fit(SHORT, make_task())
+    helped = fit(replace(SHORT, feeder="processes"), make_task(workers=1))
+
+    assert_equal(alone[0], helped[0])
+    assert alone[1] == helped[1]
+
+
+def test_a_resumed_training_keeps_the_transforms_that_it_began_with(
+    make_task: MakeTask, tmp_path: Path
+):
+    trainer = replace(SHORT, feeder="batchgenerators")
+    whole = fit(trainer, make_task(folder=tmp_path / "whole"))
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(make_task(), [Recorder(stop_after=2)])
+    resumed = fit(SHORT, make_task(resume=True))
+
+    assert_equal(whole[0], resumed[0])
+    assert whole[1] == resumed[1] != fit(SHORT, make_task(folder=tmp_path / "own"))[1]
+
+
+def test_other_transforms_do_not_resume(make_task: MakeTask):
+    replace(SHORT, feeder="batchgenerators").fit(make_task())
+
+    with pytest.raises(ModelError, match="feeder was 'batchgenerators' and is now None"):
+        replace(SHORT, feeder="threads").fit(make_task(resume=True))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+):
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("nnseg_standard.training.checkpoint.save_file", disk_full)
+
+    with pytest.raises(OSError, match="no space left"):
+        SHORT.fit(make_task())
+
+
 def test_training_learns(make_task: MakeTask):
     trainer = replace(SHORT, epochs=8, iterations=10)
 
@@ -280,6 +321,10 @@ def test_a_subclass_changes_optimizer_schedule_and_loss(make_task: MakeTask):
     [
         ({"optimizer": "lion"}, "optimizer is 'lion'; it can be sgd, adamw, adam"),
         ({"schedule": "step"}, "schedule is 'step'; it can be poly, cosine"),
+        (
+            {"feeder": "dog"},
+            "feeder is 'dog'; it can be auto, threads, processes, batchgenerators",
+        ),
         ({"epochs": 0}, "epochs must be above 0, not 0"),
         ({"warm_up": 1.0}, "warm_up must be from 0 to below 1, not 1.0"),
         ({"max_minutes": 0.0}, "max_minutes must be above 0, not 0.0"),
