@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +54,34 @@ class PreprocessedCase:
     restoration: Restoration
 
 
+class Logits(Protocol):
+    """Logits (output, z, y, x) that may be computed only as they are asked for.
+
+    An array will do. Whoever reads asks for slices by ``logits[:, start:stop]``, in rising order,
+    and never again for slices before the last ``start``; or for all of them at once, by
+    ``numpy.asarray(logits)``.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Outputs, and voxels along z, y and x."""
+        ...
+
+    def __getitem__(self, index: tuple[slice, slice], /) -> NDArray[np.floating]:
+        """Some outputs of some slices."""
+        ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Logits (output, z, y, x) on the network's grid, never at full size."""
 
     identifier: str
-    logits: NDArray[np.float32]
+    logits: Logits | NDArray[np.floating]
     restoration: Restoration
 
 

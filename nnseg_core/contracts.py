@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from nnseg_core.progress import Report, silent
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -61,7 +63,8 @@ class Reader(Protocol):
 class Planner(Protocol):
     """Measures cases, and decides everything from the measurements.
 
-    ``architecture`` names the network that the plan is made for.
+    ``architecture`` names the network that the plan is made for. A planner may also have
+    ``explain``, which takes what ``plan`` takes and returns an ``Explanation`` of the same plan.
     """
 
     architecture: ComponentRef
@@ -88,7 +91,11 @@ class Preprocessor(Protocol):
     def restore(
         self, prediction: Prediction, labels: Labels, probabilities: bool = False
     ) -> Segmentation:
-        """The mask on the original grid; class probabilities there only when asked for."""
+        """The mask on the original grid; class probabilities there only when asked for.
+
+        ``prediction.logits`` may be read slice by slice, ``logits[:, start:stop]`` in rising order,
+        or as one array, ``numpy.asarray(logits)``.
+        """
         ...
 
 
@@ -168,8 +175,22 @@ class Predictor(Protocol):
         case: PreprocessedCase,
         configuration: Configuration,
         device: str = "auto",
+        report: Report = silent,
     ) -> Prediction:
-        """Logits on the network's grid, averaged over the networks (folds)."""
+        """Logits on the network's grid, averaged over the networks (folds).
+
+        They are an array, or ``Logits`` that are computed slice by slice as they are asked for,
+        which keeps memory small. ``report("tiles", done, total)`` tells how far the case is.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksDevice(Protocol):
+    """What a trainer and a predictor may do besides: refuse a device before any work is done."""
+
+    def check_device(self, device: str) -> None:
+        """Raise ``PlanError`` for a ``device`` that is not there, or that it cannot work on."""
         ...
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,22 @@ from numpy.typing import NDArray
 
 from nnseg_core import files, kinds
 from nnseg_core.case import PreprocessedCase, RawCase, Segmentation
-from nnseg_core.contracts import Architecture, Postprocessor, Predictor, Preprocessor, Reader
+from nnseg_core.contracts import (
+    Architecture,
+    ChecksDevice,
+    Postprocessor,
+    Predictor,
+    Preprocessor,
+    Reader,
+)
 from nnseg_core.dataset import DatasetDescription
 from nnseg_core.errors import DatasetError, ModelError, PluginError
 from nnseg_core.geometry import PLANAR_SPACING, Geometry
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.plugins import Plugins, load_plugins
+from nnseg_core.progress import Report, silent
 from nnseg_core.project import apply_settings, choose_reader, facts_of
+from nnseg_core.stages import Stopwatch, TimedLogits
 from nnseg_core.training import TrainedModel
 
 if TYPE_CHECKING:
@@ -87,14 +96,30 @@ class Model:
         return self.segment_preprocessed(preprocessed, probabilities)
 
     def segment_preprocessed(
-        self, case: PreprocessedCase, probabilities: bool = False
+        self,
+        case: PreprocessedCase,
+        probabilities: bool = False,
+        report: Report = silent,
+        stopwatch: Stopwatch | None = None,
     ) -> Segmentation:
-        """Segment a case that has been preprocessed for this model's configuration."""
-        prediction = self.predictor.predict(self.networks, case, self.configuration, self.device)
-        labels = self.plan.dataset.labels
-        return self.postprocessor.apply(
-            self.preprocessor.restore(prediction, labels, probabilities)
-        )
+        """Segment a case that has been preprocessed for this model's configuration.
+
+        Memory need not grow with the length of the image, unless probabilities are asked for.
+        ``stopwatch`` times the stages ``network`` and ``export``.
+        """
+        watch = stopwatch or Stopwatch()
+        with watch.timing("network"):
+            prediction = self.predictor.predict(
+                self.networks, case, self.configuration, self.device, report
+            )
+        if not isinstance(prediction.logits, np.ndarray):  # the network works when they are read
+            logits = TimedLogits(prediction.logits, watch, "network")
+            prediction = replace(prediction, logits=logits)
+        with watch.timing("export"):
+            labels = self.plan.dataset.labels
+            return self.postprocessor.apply(
+                self.preprocessor.restore(prediction, labels, probabilities)
+            )
 
     def reader_for(self, path: Path) -> Reader:
         """The reader of the files that this model was trained on."""
@@ -115,7 +140,8 @@ def load_model(
     trainer, nor the loss or augmentation it was trained with, is needed. ``settings`` change
     options of its parts, such as ``{"predictor.mirror_axes": []}``.
 
-    Raises ``ModelError`` when the folder is no model, or a part it needs is not installed.
+    Raises ``ModelError`` when the folder is no model, or a part it needs is not installed, and
+    ``PlanError`` for a device that the predictor cannot work on.
     """
     trained = open_model(Path(folder))
     plugins = plugins or load_plugins()
@@ -132,6 +158,9 @@ def load_model(
             raise ModelError(_missing_part(trained, kind.name, error)) from None
         return component.build(reference.options, **facts)
 
+    predictor = part(kinds.PREDICTOR)
+    if isinstance(predictor, ChecksDevice):
+        predictor.check_device(device)
     return Model(
         folder=trained.folder,
         plan=trained.plan,
@@ -141,7 +170,7 @@ def load_model(
             for fold in _chosen_folds(trained, folds)
         ),
         preprocessor=part(kinds.PREPROCESSOR),
-        predictor=part(kinds.PREDICTOR),
+        predictor=predictor,
         postprocessor=part(kinds.POSTPROCESSOR),
         plugins=plugins,
         device=device,

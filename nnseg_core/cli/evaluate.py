@@ -50,7 +50,7 @@ def evaluate(
     description = find_description(dataset_json, predictions, references)
     example = next(predictions.glob(f"*{description.file_ending}"), None)
     reader = choose_reader(context.obj, description, example)
-    scores = run(
+    scores, failed = run(
         reader,
         description,
         predictions,
@@ -65,4 +65,6 @@ def evaluate(
     if images is not None:
         draw_folder(reader, description, images, predictions, references)
     show_scores(scores)
+    if failed:
+        raise failed
     print(folder / "summary.json")

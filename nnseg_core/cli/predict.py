@@ -10,6 +10,8 @@ import typer
 
 from nnseg_core.cli.options import Device
 
+STAGES = ("read", "preprocess", "network", "export", "write")
+
 
 def predict(
     context: typer.Context,
@@ -44,11 +46,13 @@ def predict(
 
     Example: nnseg predict MODEL imagesTs masks
     """
-    from nnseg_core.cli.display import note, reporter
+    from nnseg_core.cli.display import note, reporter, table
     from nnseg_core.cli.options import parse_settings
+    from nnseg_core.errors import CasesFailed
     from nnseg_core.model import load_model
     from nnseg_core.pipeline.prediction import find_inputs
     from nnseg_core.pipeline.prediction import predict as run
+    from nnseg_core.stages import Stopwatch
 
     started = time.monotonic()
     loaded = load_model(
@@ -59,10 +63,20 @@ def predict(
         plugins=context.obj,
         settings=parse_settings(settings),
     )
-    dataset = loaded.plan.dataset
-    cases = find_inputs(inputs, dataset.file_ending, len(dataset.channels))
+    cases = find_inputs(inputs, loaded.plan.dataset.file_ending)
     note(f"cases: {len(cases)}, folds: {len(loaded.networks)}")
-    done = sum(1 for _ in run(loaded, cases, output, probabilities, skip_existing, reporter()))
+    watch, done, failed = Stopwatch(), 0, None
+    try:
+        for _ in run(loaded, cases, output, probabilities, skip_existing, reporter(), watch):
+            done += 1
+    except CasesFailed as error:
+        failed = error
+    if watch.seconds:
+        rows = [(stage, watch.seconds[stage]) for stage in STAGES if stage in watch.seconds]
+        cells = [(name, f"{spent:.1f}", f"{spent / max(done, 1):.3f}") for name, spent in rows]
+        table(("stage", "seconds", "per case"), cells, stderr=True)
     seconds = time.monotonic() - started
     note(f"masks written: {done}, in {seconds:.1f} s ({seconds / max(done, 1):.2f} s each)")
+    if failed:
+        raise failed
     print(output)

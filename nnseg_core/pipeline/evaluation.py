@@ -11,7 +11,7 @@ from nnseg_core import files
 from nnseg_core.checking.case import check_values, count_values
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, Labels, read_description
-from nnseg_core.errors import DatasetError
+from nnseg_core.errors import CasesFailed, DatasetError
 from nnseg_core.parallel import map_cases, values
 from nnseg_core.progress import Report, silent
 from nnseg_core.scoring.scores import TOLERANCE, CaseScores, Scores, score_case, summarise
@@ -28,19 +28,29 @@ def evaluate(
     allow_missing: bool = False,
     workers: int = 0,
     report: Report = silent,
-) -> Scores:
+) -> tuple[Scores, CasesFailed | None]:
     """Score every reference mask of a folder against the prediction of the same name.
 
-    Raises ``DatasetError`` for references without prediction (unless ``allow_missing``), and for
-    predictions on another grid, and references with a value that no label declares.
+    Cases that cannot be scored, with a prediction on another grid for instance or a reference with
+    a value that no label declares, are left out and named in the error that comes with the scores.
+
+    Raises ``DatasetError`` for references without prediction (unless ``allow_missing``), and
+    ``CasesFailed`` where no case can be scored.
     """
     pairs = _pairs(predictions, references, description.file_ending, allow_missing)
     work = partial(_score, reader=reader, labels=description.labels, tolerance=tolerance)
     scored: dict[str, CaseScores] = {}
-    for case, scores in values(map_cases(work, pairs, workers)):
-        scored[case.identifier] = scores
-        report("evaluate", len(scored), len(pairs), case.identifier)
-    return summarise([scored[pair.identifier] for pair in pairs], description.labels)
+    failed = None
+    try:
+        for case, scores in values(map_cases(work, pairs, workers)):
+            scored[case.identifier] = scores
+            report("evaluate", len(scored), len(pairs), case.identifier)
+    except CasesFailed as error:
+        if not scored:
+            raise
+        failed = error
+    found = [scored[pair.identifier] for pair in pairs if pair.identifier in scored]
+    return summarise(found, description.labels), failed
 
 
 def write_scores(folder: Path, scores: Scores, labels: Labels) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 
@@ -30,8 +29,8 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     interrupted run goes on where it stopped. All other cases are tried even if one fails.
 
     Raises ``CasesFailed`` naming every case that was set aside, once all others are done; before
-    any work ``NnsegError`` where the disk has too little room or another run is at work on the same
-    cases.
+    any work ``NnsegError`` where the disk has too little room. Another run at work on the same
+    cases is waited for.
     """
     configuration = plan.configurations[name]
     planner: Planner = project.build(kinds.PLANNER, plan.planner)
@@ -39,9 +38,10 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     fingerprint = require_clean(examination)
     store = CaseStore(folder=project.workspace.store(project.name, plan_name, name))
     keys = case_keys(plan, configuration, examination.hashes)
-    missing = [c for c in project.dataset.cases if store.key(c.identifier) != keys[c.identifier]]
+    if not _missing(project, store, keys):
+        project.crew.close()
+        return store
     sizes = disk_of_cases(plan, configuration, fingerprint)
-    require_room(store.folder, sum(sizes) * len(missing) // len(sizes))
     reader = project.reader()
     work = partial(
         _preprocess_case,
@@ -52,7 +52,10 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
         store=store,
         keys=keys,
     )
-    with project.crew, claim(store.folder, "preprocessing") if missing else nullcontext():
+    # Folds that start together wait for the first of them, and find the cases done.
+    with project.crew, claim(store.folder, f"preprocessing {name}", wait=True):
+        missing = _missing(project, store, keys)
+        require_room(store.folder, sum(sizes) * len(missing) // len(sizes))
         needed = budget(missing, reader, project.workers, _in_order_of_files(plan, configuration))
         seconds = needed.voxels * PREPROCESS_SECONDS
         if project.crew.starts(needed.workers, seconds):
@@ -61,6 +64,12 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
         for done, (case, _) in enumerate(made, start=1):
             project.report("preprocess", done, len(missing), case.identifier)
     return store
+
+
+def _missing(project: Project, store: CaseStore, keys: Mapping[str, str]) -> list[CaseRef]:
+    """The cases that are not in the store as they would be made now."""
+    cases = project.dataset.cases
+    return [case for case in cases if store.key(case.identifier) != keys[case.identifier]]
 
 
 def case_keys(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nnseg_core.claims import claim
 from nnseg_core.dataset import CaseRef
 from nnseg_core.model import Model, fold_folder, load_model
 from nnseg_core.pictures import overlay_png
@@ -33,9 +34,11 @@ def validate(project: Project, trained: TrainedModel, request: TrainingRequest) 
     by_name = {case.identifier: case for case in project.dataset.cases}
     cases = [by_name[name] for name in request.split.validation]
     scored: list[CaseScores] = []
-    for done, case in enumerate(cases, start=1):
-        scored.append(_validate_case(project, model, request.store, case, folder, done <= PICTURES))
-        project.report("validate", done, len(cases), case.identifier)
+    with claim(folder.parent, "validation"):
+        for done, case in enumerate(cases, start=1):
+            drawn = done <= PICTURES
+            scored.append(_validate_case(project, model, request.store, case, folder, drawn))
+            project.report("validate", done, len(cases), case.identifier)
     labels = model.plan.dataset.labels
     scores = summarise(scored, labels)
     write_scores(folder, scores, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -77,7 +77,12 @@ class StandardPreprocessor:
     def restore(
         self, prediction: Prediction, labels: Labels, probabilities: bool = False
     ) -> Segmentation:
-        """Resample logits linearly to the original spacing, decide, and undo crop and transpose."""
+        """Resample logits linearly to the original spacing, decide, and undo crop and transpose.
+
+        A few slices at a time, unless probabilities are asked for: then all logits are kept.
+        """
+        if probabilities:
+            prediction = replace(prediction, logits=np.asarray(prediction.logits))
         return Segmentation(
             identifier=prediction.identifier,
             label=restore_label(prediction, labels),

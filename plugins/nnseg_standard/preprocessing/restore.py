@@ -28,7 +28,7 @@ def restore_label(prediction: Prediction, labels: Labels) -> NDArray[np.unsigned
     label = np.zeros(where.original.shape, dtype=np.uint8 if highest < 255 else np.uint16)
     crop = label.transpose(where.axes)[where.crop.slices]
     for rows, columns, slab in _resampling(prediction).slabs():
-        logits = (slab(volume[columns]) for volume in prediction.logits)
+        logits = (slab(volume) for volume in prediction.logits[:, columns])
         if labels.is_regions:
             crop[rows] = paint_regions(logits, labels.paint_order)
         else:
@@ -42,15 +42,15 @@ def restore_probability(prediction: Prediction, labels: Labels) -> NDArray[np.fl
     Outside the crop that of background is 1; regions, which have no background, are 0 there.
     """
     where = prediction.restoration
-    shape = (len(prediction.logits), *where.original.shape)
+    shape = (prediction.logits.shape[0], *where.original.shape)
     probability = np.zeros(shape, dtype=np.float32)
     if not labels.is_regions:
         probability[0] = 1
     crop = probability.transpose(0, *(1 + axis for axis in where.axes))[:, *where.crop.slices]
     for rows, columns, slab in _resampling(prediction).slabs():
         part = crop[:, rows]
-        for output, volume in zip(part, prediction.logits, strict=True):
-            output[:] = slab(volume[columns])
+        for output, volume in zip(part, prediction.logits[:, columns], strict=True):
+            output[:] = slab(volume)
         if labels.is_regions:
             expit(part, out=part)
         else:
