@@ -34,6 +34,22 @@ def test_one_pass_counts_like_a_pass_per_label(dtype):
     }
 
 
+@pytest.mark.parametrize("foreground", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("highest", [3, 15, 16, 117, 300])
+def test_many_voxels_are_counted_like_few(highest, foreground):
+    random = np.random.default_rng(0)
+    labels = Labels(values={"low": (1,), "high": (highest,)}, ignore=2)
+    values = random.choice([0, 1, 2, 3, highest], size=(2, 61, 61, 61)).astype(np.int16)
+    prediction, reference = values * (random.random((61, 1, 61)) < foreground)
+
+    overlaps = count_overlap(prediction, reference, labels)
+
+    assert overlaps == {
+        name: counted_one_by_one(prediction, reference, covered, 2)
+        for name, covered in labels.values.items()
+    }
+
+
 def test_regions_may_overlap():
     prediction, reference = masks([0, 1, 2, 4], np.uint8)
 
