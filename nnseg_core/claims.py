@@ -38,6 +38,9 @@ by less, and network file systems show a new file to others within a minute."""
 TORN = 10.0
 """Seconds after which a file that cannot be read was left so by a run that was killed."""
 
+WAITING = 1.0
+"""Seconds between two looks at the claim of a run that is waited for."""
+
 log = logging.getLogger(__name__)
 
 
@@ -73,17 +76,18 @@ class Claim:
 
 
 @contextmanager
-def claim(folder: Path, work: str) -> Generator[None]:
+def claim(folder: Path, work: str, wait: bool = False) -> Generator[None]:
     """Keep other runs away from ``folder`` until the block ends; ``work`` says what is done there.
 
-    A claim left behind by a run that is gone is taken over, which is logged.
+    A claim left behind by a run that is gone is taken over, which is logged. With ``wait`` a run
+    that is at work is waited for, which is logged too.
 
-    Raises ``NnsegError`` naming the run that works on it already.
+    Raises ``NnsegError`` naming the run that works on it already, unless it is waited for.
     """
     path = claim_file(folder)
     mine = _new_claim(work)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _take(path, folder, mine)
+    _take(path, folder, mine, wait)
     ended = threading.Event()
     signs = threading.Thread(target=_give_signs, args=(path, mine, ended), daemon=True)
     signs.start()
@@ -127,13 +131,19 @@ def _new_claim(work: str) -> Claim:
     )
 
 
-def _take(path: Path, folder: Path, mine: Claim) -> None:
+def _take(path: Path, folder: Path, mine: Claim, wait: bool) -> None:
+    waits_for = None
     while not _create(path, mine):
         there = read_claim(path)
         if there is None:
             _wait_or_take_torn(path, mine)
         elif not there.is_gone(time.time()):
-            raise NnsegError(_refusal(path, folder, there))
+            if not wait:
+                raise NnsegError(_refusal(path, folder, there))
+            if there.token != waits_for:
+                log.info("waiting for process %d on %s: %s", there.pid, there.host, there.work)
+                waits_for = there.token
+            time.sleep(WAITING)
         elif _replace(path, mine, there):
             log.warning(
                 "%s: the run before this one ended in the middle of it (%s, process %d, started "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -39,16 +41,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_cases_are_preprocessed_by_one_run(
+def test_a_run_that_preprocesses_the_same_cases_is_waited_for(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = folder / "workspace" / "datasets" / "Dataset001_Cells" / "standard"
+    other = ExitStack()
+    other.enter_context(claim(plan / "2d", "preprocessing"))
+    seen: list[list[Path]] = []
 
-    with claim(plan / "2d", "preprocessing"):
-        assert train(folder) == 2
+    def end() -> None:
+        seen.append(list(plan.rglob("case.json")))
+        other.close()
 
-    assert "another run is at work on " in capsys.readouterr().err
-    assert not list(plan.rglob("case.json"))
+    ending = Timer(1.5, end)
+    ending.start()
+    assert train(folder, "--name", "waited") == 0
+    ending.join()
+
+    assert "waiting for process" in capsys.readouterr().err
+    assert seen == [[]], "nothing was preprocessed meanwhile"
 
 
 def test_a_fold_is_trained_by_one_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
