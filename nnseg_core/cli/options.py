@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from nnseg_core.dataset import open_dataset
 from nnseg_core.errors import PlanError
-from nnseg_core.parallel import default_workers
+from nnseg_core.parallel import PATIENCE, Crew, default_workers
 from nnseg_core.plugins import Plugins
 from nnseg_core.project import Project
 from nnseg_core.workspace import VARIABLE, find_workspace
@@ -45,6 +46,10 @@ Settings = Annotated[
         "'nnseg plugins KIND NAME' lists them.",
     ),
 ]
+Spacing = Annotated[
+    str | None,
+    typer.Option(help="Target spacing in mm, z,y,x as the images have them: 0.8,0.9,1.1."),
+]
 PlannerName = Annotated[
     str,
     typer.Option("--planner", help="Planner: a name from 'nnseg plugins', or module:attribute."),
@@ -57,9 +62,16 @@ Memory = Annotated[
     str | None,
     typer.Option(help="GPU memory to plan for, such as 16GB. Short for --set planner.memory=16."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done and what it costs; write nothing."),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps. auto takes the best there is.")
 ]
+
+PATIENCE_VARIABLE = "NNSEG_PATIENCE"
+"""Minutes without any progress after which work on cases is ended; 15 where it is not set."""
 
 
 def open_project(
@@ -81,8 +93,24 @@ def open_project(
         plugins=plugins,
         workers=default_workers() if workers is None else workers,
         report=reporter(),
+        note=note,
+        crew=Crew(patience=_patience()),
         typed=frozenset(reference for reference in typed if reference),
     )
+
+
+def _patience() -> float:
+    """Seconds, from minutes in the environment."""
+    minutes = os.environ.get(PATIENCE_VARIABLE)
+    if minutes is None:
+        return PATIENCE
+    try:
+        value = float(minutes)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise PlanError(f"{PATIENCE_VARIABLE} is {minutes!r}: it must be a number of minutes.")
+    return 60 * value
 
 
 def parse_settings(given: Iterable[str] | None) -> dict[str, Any]:
@@ -137,6 +165,11 @@ def _json_or_text(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def spacing_option(spacing: str | None) -> dict[str, Any]:
+    """``--spacing`` as an option of the planner."""
+    return {"spacing": parse_numbers(spacing, float)} if spacing else {}
 
 
 def parse_numbers(text: str, number: type) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nnseg_core.case import OUTSIDE, PreprocessedCase, Restoration
-from nnseg_core.errors import DatasetError
+from nnseg_core.errors import DatasetError, DiskFull
 from nnseg_core.geometry import Box, Geometry, whole
 from nnseg_core.store import CaseStore, chunk_shape
 
@@ -319,3 +319,38 @@ def test_chunks_and_blocks_stay_within_their_limits(shape, patch_size):
     assert 4 * np.prod(chunks) <= 6 * 1024**2
     if len(patch_size) == 2:
         assert chunks[1] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("Error while creating the NDArray"),  # blosc2's
+        Exception("I/O error: No space left on device (os error 28)"),  # safetensors'
+    ],
+)
+def test_a_full_disk_is_named_and_leaves_the_old_case(store, monkeypatch, error):
+    store.write(make_case(), PATCH)
+
+    def full(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nnseg_core.store.save_file", full)
+        patched.setattr("nnseg_core.store.free_disk", lambda folder: 1000)
+        with pytest.raises(DiskFull, match="3d cannot be written: the disk is full"):
+            store.write(make_case(seed=1), PATCH)
+
+    assert_same(store.read("case"), make_case())
+    assert [path.name for path in store.folder.iterdir()] == ["case"]
+
+
+def test_another_error_of_blosc2_is_not_taken_for_a_full_disk(store, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("unknown codec")
+
+    monkeypatch.setattr("nnseg_core.store.save_file", fail)
+
+    with pytest.raises(RuntimeError, match="unknown codec"):
+        store.write(make_case(), PATCH)
+    assert list(store.folder.iterdir()) == []

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import logging
+
 import pytest
+from rich.console import Console
 
 from nnseg_core.cli import display
+from nnseg_core.cli.display import log_shown
 
 
 @pytest.fixture
@@ -52,7 +57,39 @@ def test_parts_without_a_name_leave_no_line_when_they_end(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("seconds", [0.1, 4])
+def test_a_terminal_shows_the_parts_of_long_cases_below_the_cases(
+    seconds: float, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80)
+    monkeypatch.setattr(display, "_errors", lambda: console)
+    report = display.reporter()
+
+    for case in (1, 2):
+        for done in (1, 2, 3, 4):
+            report("tiles", done, 4)
+            clock[0] += seconds
+        report("predict", case, 2, f"case {case}")
+
+    shown = written.getvalue()
+    assert ("tiles" in shown) == (seconds > 1)
+    last = shown[shown.rindex("predict") :]
+    assert "2/2" in last and "case 2" in last and "tiles" not in last
+
+
 def test_a_piped_table_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     display.table(("name", "text"), [("a", "word " * 60)])
 
     assert ("word " * 60).strip() in capsys.readouterr().out
+
+
+def test_what_plugins_log_is_shown_and_other_packages_only_warn(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with log_shown():
+        logging.getLogger("nnseg_fancy.trainer").info("the fancy way is taken")
+        logging.getLogger("matplotlib").info("found a font")
+        logging.getLogger("matplotlib").warning("found no font")
+    logging.getLogger("nnseg_fancy.trainer").info("afterwards")
+    assert capsys.readouterr().err.splitlines() == ["the fancy way is taken", "found no font"]
