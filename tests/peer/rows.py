@@ -169,10 +169,8 @@ def _preprocess_small(setting: Setting) -> list[Variant]:
 def _preprocess_large(setting: Setting) -> list[Variant]:
     ours, theirs = setting.work / "ours" / "b", setting.work / "theirs" / "b"
     dataset = setting.data / LESIONS
-    commands = [
-        setting.nnseg("plan", dataset, "--spacing", ",".join(SPACING), "--workspace", ours),
-        setting.nnseg("preprocess", dataset, *OUR_OPTIONS, ours),
-    ]
+    ours_options = ("--spacing", ",".join(SPACING), *OUR_OPTIONS, ours)
+    commands = [setting.nnseg("preprocess", dataset, *ours_options)]
     their_options = ("-overwrite_target_spacing", *SPACING, "-overwrite_plans_name", "other")
     command = setting.nnunet("plan_and_preprocess", "-d", 21, *THEIR_OPTIONS, *their_options)
     return [
