@@ -105,7 +105,7 @@ def held_where_they_fit(
     if place is None:
         log.info("cases: %s, too much for the free memory; read from disk", in_words(size))
         return source
-    log.info("cases: %s, kept in the memory of %s", in_words(size), place)
+    log.info("cases: %s, kept in memory (%s)", in_words(size), place)
     return HeldCases(source=source, device=place)
 
 

@@ -74,7 +74,6 @@ class Checkpoints:
         """
         path = self.folder / LAST
         if not path.is_file():
-            log.info("no %s in %s: starting from the beginning", LAST, self.folder)
             return
         tensors, description = read(path)
         require_same_run(path, description["run"], self.run)

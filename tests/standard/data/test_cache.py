@@ -114,7 +114,7 @@ def test_cases_are_kept_where_they_take_half_of_the_free_memory_at_most(
 
     assert (source is not store) == kept
     assert caplog.messages == [
-        "cases: 1 MB, kept in the memory of cpu"
+        "cases: 1 MB, kept in memory (cpu)"
         if kept
         else "cases: 1 MB, too much for the free memory; read from disk"
     ]
