@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import signal
 import subprocess
