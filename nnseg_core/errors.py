@@ -15,6 +15,8 @@ Every other exception is a defect of nnseg or of a plugin and keeps its tracebac
 from __future__ import annotations
 
 import errno
+from collections.abc import Generator
+from contextlib import contextmanager
 
 
 class NnsegError(Exception):
@@ -75,6 +77,17 @@ def disk_full(path: object) -> DiskFull:
         "choose another --workspace. What was written before is whole, and the same command goes "
         "on from there."
     )
+
+
+@contextmanager
+def writing_tensors(path: object) -> Generator[None]:
+    """Raise ``DiskFull`` where safetensors finds no room: it has errors of its own for that."""
+    try:
+        yield
+    except Exception as error:
+        if "os error 28" not in str(error):
+            raise
+        raise disk_full(path) from error
 
 
 class CasesFailed(NnsegError):

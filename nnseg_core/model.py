@@ -30,7 +30,7 @@ from nnseg_core.contracts import (
     Reader,
 )
 from nnseg_core.dataset import DatasetDescription
-from nnseg_core.errors import DatasetError, ModelError, PluginError
+from nnseg_core.errors import DatasetError, ModelError, PluginError, writing_tensors
 from nnseg_core.geometry import PLANAR_SPACING, Geometry
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.plugins import Plugins, load_plugins
@@ -220,11 +220,12 @@ def write_model(folder: Path, plan: Plan, name: str, providers: dict[str, str]) 
 
 
 def save_weights(network: nn.Module, fold: Path) -> None:
-    """Write a network's weights; they appear complete or not at all."""
+    """Write a network's weights; they appear complete or not at all. Raises ``DiskFull``."""
     from safetensors.torch import save_model
 
     beside = fold / f".{WEIGHTS_FILE}.part"
-    save_model(network, str(beside))
+    with writing_tensors(fold / WEIGHTS_FILE):
+        save_model(network, str(beside))
     beside.replace(fold / WEIGHTS_FILE)
 
 

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import nnseg_core
-from nnseg_core.errors import ModelError
+from nnseg_core.errors import ModelError, writing_tensors
 from nnseg_standard.training.distributed import main_process
 from nnseg_standard.training.state import LoopState
 
@@ -133,10 +133,11 @@ def contents_of(state: LoopState, run: Mapping[str, Any], precision: str) -> Con
 
 
 def write(path: Path, contents: Contents) -> None:
-    """Replace the file at ``path`` by one that holds ``contents``."""
+    """Replace the file at ``path`` by one that holds ``contents``. Raises ``DiskFull``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
-    save_file(contents.tensors, beside, metadata={"nnseg": contents.header})
+    with writing_tensors(path):
+        save_file(contents.tensors, beside, metadata={"nnseg": contents.header})
     with beside.open("rb+") as file:
         os.fsync(file.fileno())
     beside.replace(path)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from nnseg_core.errors import ModelError
+from nnseg_core.errors import DiskFull, ModelError
 from nnseg_core.training import EpochReport
 from nnseg_standard.beside import Beside
 from nnseg_standard.training import checkpoint
@@ -311,3 +312,20 @@ def test_the_header_is_json_that_says_what_wrote_it(checkpoints: Checkpoints):
 
     assert description["run"] == {"epochs": 10}
     assert sorted(description["versions"]) == ["nnseg", "python", "torch"]
+
+
+def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    path = checkpoints.folder / LAST
+    write(path, contents_of(new_state(), {}, "fp32"))
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", no_room)
+
+    with pytest.raises(DiskFull, match="the disk is full"):
+        write(path, contents_of(new_state(), {}, "fp32"))
+
+    assert path.read_bytes() == before
