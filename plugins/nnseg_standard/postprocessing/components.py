@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nnseg_core.case import Segmentation
 from nnseg_core.dataset import Labels
@@ -68,6 +67,8 @@ def keep_largest(
 
     No values mean all but 0. The given array is not changed.
     """
+    from scipy import ndimage  # takes 0.3 s, which most commands can do without
+
     mask = np.isin(label, list(values)) if values else label != 0
     boxes = ndimage.find_objects(mask.view(np.uint8))
     if not boxes:
@@ -86,6 +87,8 @@ def keep_largest(
 def connected_components(mask: NDArray[np.bool_]) -> NDArray[Any]:
     """Number the components of ``mask`` (z, y, x) from 1; touching at a corner is enough."""
     if not FAST:
+        from scipy import ndimage
+
         return np.asarray(ndimage.label(mask, structure=np.ones((3, 3, 3)))[0])
     import cc3d
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nnseg_core.case import OUTSIDE
 from nnseg_core.geometry import Box, whole
@@ -52,6 +51,9 @@ def _outside(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     zero = ~_nonzero(image)
     if not zero.any():
         return zero
+
+    from scipy import ndimage  # takes 0.3 s, which most commands can do without
+
     components = np.empty(zero.shape, dtype=np.int32)
     touches_border = np.zeros(ndimage.label(zero, output=components) + 1, dtype=bool)
     for axis in range(3):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from nnseg_core.case import Prediction
 from nnseg_core.dataset import Labels
@@ -52,7 +51,7 @@ def restore_probability(prediction: Prediction, labels: Labels) -> NDArray[np.fl
         for output, volume in zip(part, prediction.logits[:, columns], strict=True):
             output[:] = slab(volume)
         if labels.is_regions:
-            expit(part, out=part)
+            _sigmoid(part)
         else:
             _softmax(part)
     return probability
@@ -86,6 +85,14 @@ def _softmax(logits: NDArray[np.float32]) -> None:
     logits -= logits.max(axis=0)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=0)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> None:
+    """Turn logits into probabilities each by itself, in place; as tanh it cannot overflow."""
+    logits /= 2
+    np.tanh(logits, out=logits)
+    logits += 1
+    logits /= 2
 
 
 def _resampling(prediction: Prediction) -> Resampling:

@@ -13,7 +13,6 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 NEAREST, LINEAR, CUBIC = 0, 1, 3
 """Orders of the spline."""
@@ -92,6 +91,8 @@ def axis_resampling(old: int, new: int, order: int) -> AxisResampling:
 
     This is ``skimage.transform.resize(mode="edge", anti_aliasing=False)``, which nnU-Net uses.
     """
+    from scipy import ndimage  # takes 0.3 s, which most commands can do without
+
     if order == NEAREST:
         matrix = np.eye(old)[nearest_index(old, new)]
     else:
@@ -104,6 +105,8 @@ def axis_resampling(old: int, new: int, order: int) -> AxisResampling:
 
 def nearest_index(old: int, new: int) -> NDArray[np.intp]:
     """The old voxel nearest to each new one, halves rounded as scipy rounds them."""
+    from scipy import ndimage
+
     centres = [voxel_centres(old, new)]
     old_index = np.arange(old, dtype=np.intp)
     index: NDArray[np.intp] = ndimage.map_coordinates(old_index, centres, order=0, mode="nearest")
