@@ -20,6 +20,7 @@ from nnseg_core.geometry import Box
 from nnseg_core.plan import Configuration
 from nnseg_core.progress import Report, silent
 from nnseg_standard.device import pick_device, pick_precision
+from nnseg_standard.inference.lanes import lanes_for
 from nnseg_standard.inference.sweep import Sweep, on_host
 from nnseg_standard.inference.swept import SweptLogits
 from nnseg_standard.inference.tiles import mirrorings, tile_rows
@@ -102,7 +103,8 @@ class TilePredictor:
         axes = self._mirror_axes(len(patch))
         mirrored = mirrorings([axis - len(patch) for axis in axes])
         looks = self.batch_size or _usual_batch(configuration, device)
-        slices = max(1, looks // len(mirrored))  # of a planar network, to fill a batch
+        lanes = lanes_for(device, patch)
+        slices = max(1, lanes * looks // len(mirrored))  # of a planar network, to fill batches
         shape = image.shape[1:]
         rows = tile_rows(shape, patch, self.step, weighted=self.gaussian, slices=slices)
         total, done = sum(len(row.tiles) for row in rows), 0
@@ -122,6 +124,7 @@ class TilePredictor:
             device=device,
             precision=pick_precision(device, self.precision),
             on_tiles=on_tiles,
+            lanes=lanes,
         )
 
     def _mirror_axes(self, axes: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil, prod
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnseg_standard.device import autocast
+from nnseg_standard.inference.lanes import Lanes, open_lanes
 from nnseg_standard.inference.tiles import Tile, TileRow
 
 T = TypeVar("T")
@@ -35,9 +35,9 @@ class Sweep:
     """Networks on their way over the rows of tiles of an image (channel, z, y, x).
 
     A look is a tile mirrored in one way; ``batch_size`` looks make a forward pass, one where a GPU
-    had no room for more. ``planar`` networks see slices without z. ``on_tiles`` is told how many
-    tiles have been added. The device holds the ring of logits where half its free memory is
-    enough, else main memory does.
+    had no room for more; ``lanes`` passes are computed at once. ``planar`` networks see slices
+    without z. ``on_tiles`` is told how many tiles have been added. The device holds the ring of
+    logits where half its free memory is enough, else main memory does.
     """
 
     networks: Sequence[nn.Module]
@@ -49,6 +49,7 @@ class Sweep:
     device: torch.device
     precision: torch.dtype
     on_tiles: Callable[[int], None]
+    lanes: int = 1
     _ring: Tensor | None = field(default=None, init=False)
 
     def slabs(self) -> Iterator[Tensor]:
@@ -56,34 +57,37 @@ class Sweep:
 
         A slab is good until the next one is asked for.
         """
-        for row in self.rows:
-            ring = self._look_at(row)
-            yield ring[:, : row.done - row.start]
-            if row is not self.rows[-1]:
-                _move_up(ring, row.done - row.start)
+        with open_lanes(self.lanes, self._run, self.device, self.precision) as lanes:
+            for row in self.rows:
+                ring = self._look_at(row, lanes)
+                yield ring[:, : row.done - row.start]
+                if row is not self.rows[-1]:
+                    _move_up(ring, row.done - row.start)
 
     @torch.inference_mode()
-    def _look_at(self, row: TileRow) -> Tensor:
+    def _look_at(self, row: TileRow, lanes: Lanes) -> Tensor:
         """Add the tiles of a row to the ring."""
-        together = max(1, self.batch_size // len(self.mirrored))
-        with autocast(self.device, self.precision):
-            for tiles in in_parts(row.tiles, together):
-                for tile, logits in zip(tiles, self._logits(tiles), strict=True):
-                    self._add(tile, logits, row.start)
-                self.on_tiles(len(tiles))
+        together = max(1, self.lanes * self.batch_size // len(self.mirrored))
+        for tiles in in_parts(row.tiles, together):
+            for tile, logits in zip(tiles, self._logits(tiles, lanes), strict=True):
+                self._add(tile, logits, row.start)
+            self.on_tiles(len(tiles))
         assert self._ring is not None, "there is at least one tile in a row"
         return self._ring
 
-    def _logits(self, tiles: Sequence[Tile]) -> list[Tensor]:
+    def _logits(self, tiles: Sequence[Tile], lanes: Lanes) -> list[Tensor]:
         """Sums over all looks and networks, (output, *patch) for each tile."""
         seen = [self._cut(tile) for tile in tiles]
         looks = [(number, axes) for number in range(len(tiles)) for axes in self.mirrored]
         sums: dict[int, Tensor] = {}
         for network in self.networks:
-            for batch in in_parts(looks, self.batch_size):
-                images = torch.stack([_mirror(seen[number], axes) for number, axes in batch])
-                for (number, axes), logits in zip(batch, self._run(network, images), strict=True):
-                    sums[number] = self._sum(sums.get(number), _mirror(logits, axes))
+            images = (
+                torch.stack([_mirror(seen[number], axes) for number, axes in batch])
+                for batch in in_parts(looks, self.batch_size)
+            )
+            outputs = chain.from_iterable(lanes.outputs(network, images))
+            for (number, axes), logits in zip(looks, outputs, strict=True):
+                sums[number] = self._sum(sums.get(number), _mirror(logits, axes))
         return [sums[number] for number in range(len(tiles))]
 
     def _sum(self, sofar: Tensor | None, logits: Tensor) -> Tensor:
