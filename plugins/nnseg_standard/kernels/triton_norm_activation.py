@@ -136,10 +136,9 @@ def sum_gradients(
     weighted_tile = tl.zeros((TILE_VOXELS, TILE_CHANNELS), tl.float32)
     for done in range(0, size, TILE_VOXELS):
         offsets, inside = _tile(channel, done, size, CHANNELS, TILE_VOXELS)
-        values = tl.load(matrix + first + offsets, mask=inside, other=0.0).to(tl.float32)
-        pull = tl.load(gradient + first + offsets, mask=inside, other=0.0).to(tl.float32)
-        normed = (values - centre) * factor
-        pull = tl.where(normed * gain + shift > 0, pull, pull * slope)
+        normed, pull = _before_activation(
+            matrix + first, gradient + first, offsets, inside, factor, centre, gain, shift, slope
+        )
         plain_tile += pull
         weighted_tile += pull * normed
     place = _sample_and_part() * CHANNELS + channel
@@ -172,10 +171,9 @@ def differentiate(
     weighted_mean = _of_channel(weighted, channel, CHANNELS) / voxels
     for done in range(0, size, TILE_VOXELS):
         offsets, inside = _tile(channel, done, size, CHANNELS, TILE_VOXELS)
-        values = tl.load(matrix + first + offsets, mask=inside, other=0.0).to(tl.float32)
-        pull = tl.load(gradient + first + offsets, mask=inside, other=0.0).to(tl.float32)
-        normed = (values - centre) * factor
-        pull = tl.where(normed * gain + shift > 0, pull, pull * slope)
+        normed, pull = _before_activation(
+            matrix + first, gradient + first, offsets, inside, factor, centre, gain, shift, slope
+        )
         change = (pull - plain_mean - normed * weighted_mean) * factor * gain
         tl.store(result + first + offsets, change, mask=inside)
 
@@ -198,6 +196,15 @@ def _tile(channel, done, size, CHANNELS: tl.constexpr, TILE_VOXELS: tl.constexpr
     voxel = done + tl.arange(0, TILE_VOXELS)
     offsets = voxel.to(tl.int64)[:, None] * CHANNELS + channel[None, :]
     return offsets, (voxel < size)[:, None] & (channel < CHANNELS)[None, :]
+
+
+@triton.jit
+def _before_activation(matrix, gradient, offsets, inside, factor, centre, gain, shift, slope):
+    """What was normalised in a tile, before weight and bias, and the gradient after them."""
+    values = tl.load(matrix + offsets, mask=inside, other=0.0).to(tl.float32)
+    pull = tl.load(gradient + offsets, mask=inside, other=0.0).to(tl.float32)
+    normed = (values - centre) * factor
+    return normed, tl.where(normed * gain + shift > 0, pull, pull * slope)
 
 
 @triton.jit
