@@ -25,6 +25,7 @@ from pathlib import Path
 from nnseg_core import files
 from nnseg_core.errors import NnsegError
 from nnseg_core.processes import began, place
+from nnseg_core.writing import make_folder
 
 ENDING = ".running.json"
 
@@ -86,7 +87,7 @@ def claim(folder: Path, work: str, wait: bool = False) -> Generator[None]:
     """
     path = claim_file(folder)
     mine = _new_claim(work)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     _take(path, folder, mine, wait)
     ended = threading.Event()
     signs = threading.Thread(target=_give_signs, args=(path, mine, ended), daemon=True)
@@ -207,8 +208,8 @@ def _give_signs(path: Path, mine: Claim, ended: threading.Event) -> None:
             if not _is_mine(path, mine):
                 return
             files.write_json(path, replace(mine, alive=_timestamp()))
-        except OSError:  # a full disk or a lost network drive: the next sign may get through
-            continue
+        except (OSError, NnsegError):
+            continue  # a full disk or a lost network drive: the next sign may get through
 
 
 def _is_mine(path: Path, mine: Claim) -> bool:

@@ -20,6 +20,7 @@ from nnseg_core import __version__
 from nnseg_core.errors import PlanError
 from nnseg_core.fingerprint import Fingerprint
 from nnseg_core.plan import FORMAT, Plan
+from nnseg_core.writing import whole
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -51,26 +52,18 @@ def write_json(path: Path, value: Any) -> None:
     """Write a record, or anything JSON can hold, so that readers see the old file or the new one.
 
     Missing folders are made. Values that are not numbers are written as ``NaN``.
+
+    Raises ``NnsegError`` where nothing can be written, ``DiskFull`` where only room is missing.
     """
     write_text(path, _layout(_plain(value)) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all. Missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not say where
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write a text file as ``write_json`` does, with the same errors."""
+    with whole(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(expected: type[T], path: Path) -> T:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnseg_core.dataset import Labels
 from nnseg_core.scoring.overlap import count_overlap
+from nnseg_core.writing import whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -78,10 +79,8 @@ def overlay_png(
         frameon=False,
         fontsize="small",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    figure.savefig(beside, format="png")
-    beside.replace(path)
+    with whole(path) as beside:
+        figure.savefig(beside, format="png")
 
 
 def views(

@@ -72,10 +72,6 @@ def main() -> None:
     # machine (0.74 s a training step on two cores, measured), and beside one other busy process
     # a step takes 1.1 s instead of 5.3 s. OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Numpy's products are small here, and its threads spin, whatever OpenMP was told: bringing 20
-    # classes back to 120 x 256 x 256 voxels takes 0.6 s of CPU time with one thread, 5 s with two
-    # on a busy machine. Torch has threads of its own. Read when numpy is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     keep_freed_memory()
     plugins = load_plugins()
     for broken in plugins.broken:

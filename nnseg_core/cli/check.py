@@ -11,6 +11,7 @@ import typer
 from nnseg_core.cli.options import DatasetPath, Workers, WorkspacePath, open_project
 from nnseg_core.errors import DatasetError
 from nnseg_core.plan import ComponentRef
+from nnseg_core.writing import require_file
 
 if TYPE_CHECKING:
     from nnseg_core.checking import Finding
@@ -41,6 +42,8 @@ def check(
     """
     try:
         project = open_project(context.obj, dataset, workspace, workers)
+        if sheet is not None:
+            require_file(sheet)  # before the work
         findings = find_all(project, ComponentRef(name="standard"))
     except DatasetError as problem:
         if as_json:

@@ -46,10 +46,13 @@ def evaluate(
     from nnseg_core.pipeline.evaluation import evaluate as run
     from nnseg_core.pipeline.evaluation import find_description, write_scores
     from nnseg_core.project import choose_reader
+    from nnseg_core.writing import make_folder
 
     description = find_description(dataset_json, predictions, references)
     example = next(predictions.glob(f"*{description.file_ending}"), None)
     reader = choose_reader(context.obj, description, example)
+    folder = output or predictions
+    make_folder(folder)  # before the work
     scores, failed = run(
         reader,
         description,
@@ -60,7 +63,6 @@ def evaluate(
         workers=default_workers() if workers is None else workers,
         report=reporter(),
     )
-    folder = output or predictions
     write_scores(folder, scores, description.labels)
     if images is not None:
         draw_folder(reader, description, images, predictions, references)

@@ -29,6 +29,7 @@ from nnseg_core.cli.options import (
 )
 from nnseg_core.errors import PlanError
 from nnseg_core.plan import ComponentRef, Plan
+from nnseg_core.writing import require_file
 
 if TYPE_CHECKING:
     from nnseg_core.explanation import Reason
@@ -80,6 +81,8 @@ def plan(
 
     Example: nnseg plan Dataset004_Hippocampus --memory 16GB
     """
+    if draw is not None:
+        require_file(draw)  # before the work
     given = parse_settings(settings)
     own, others = planner_options(given, memory)
     own |= spacing_option(spacing)

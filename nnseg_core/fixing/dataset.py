@@ -28,6 +28,7 @@ from nnseg_core.fixing.settle import Settled, settle_channels, settle_values
 from nnseg_core.fixing.source import ChooseReader, Source, Wishes, find_source
 from nnseg_core.parallel import map_cases, values
 from nnseg_core.progress import Report, silent
+from nnseg_core.writing import writing
 
 LISTS = ("dataset", "training", "test", "modality")
 """Keys of dataset.json that would say of the original where its files are."""
@@ -61,7 +62,8 @@ def fix_dataset(
     ``folder`` is only read. ``leave_out_broken`` leaves out the cases that stay unusable;
     ``dry_run`` writes nothing.
 
-    Raises ``DatasetError`` when ``output`` is in use or no case is left.
+    Raises ``DatasetError`` when ``output`` is in use or no case is left, ``NnsegError`` when it
+    cannot be written.
     """
     _require_free(output, folder)
     source = find_source(folder, wishes, choose_reader)
@@ -102,12 +104,14 @@ def _require_free(output: Path, folder: Path) -> None:
 def _published(output: Path) -> Iterator[Path]:
     """A folder beside ``output`` that takes its name once all is written."""
     beside = output.with_name(f".{output.name}.{os.getpid()}.part")
-    beside.mkdir(parents=True)
+    with writing(output):
+        beside.mkdir(parents=True)
     try:
         yield beside
-        if output.exists():  # and is empty
-            output.rmdir()
-        beside.rename(output)
+        with writing(output):
+            if output.exists():  # and is empty
+                output.rmdir()
+            beside.rename(output)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

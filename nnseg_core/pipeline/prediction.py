@@ -22,6 +22,7 @@ from nnseg_core.outcome import Outcome, attempt, values
 from nnseg_core.pipeline.preprocessing import read_case
 from nnseg_core.progress import Report, silent
 from nnseg_core.stages import Stopwatch
+from nnseg_core.writing import make_folder, whole
 
 AHEAD = 32 * 2**20
 """Bytes of image files up to which a case is read while the one before it is predicted: less than
@@ -64,16 +65,17 @@ def predict(
     take the memory. ``stopwatch`` times the stages read, preprocess, network, export and write.
 
     A case that cannot be segmented does not stop the others. Raises ``CasesFailed`` naming all of
-    those in the end, and ``DatasetError`` at once when a mask would replace an image.
+    those in the end, ``DatasetError`` at once when a mask would replace an image, and
+    ``NnsegError`` when nothing can be written to ``output``.
     """
     ending = model.plan.dataset.file_ending
     _require_apart(cases, output, ending)
-    output.mkdir(parents=True, exist_ok=True)
     todo = [
         c for c in cases if not (skip_existing and (output / (c.identifier + ending)).is_file())
     ]
     if not todo:
         return
+    make_folder(output)
     work = _Work(
         model=model,
         reader=model.reader_for(todo[0].images[0]),
@@ -87,7 +89,7 @@ def predict(
 
 def write_mask(output: Path, segmentation: Segmentation, reader: Reader, ending: str) -> Path:
     """Write a mask, and class probabilities beside it where there are any, as npz."""
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     path = output / f"{segmentation.identifier}{ending}"
     if segmentation.probability is not None:
         _write_probabilities(
@@ -98,10 +100,8 @@ def write_mask(output: Path, segmentation: Segmentation, reader: Reader, ending:
 
 
 def _write_probabilities(path: Path, probability: NDArray[np.float32]) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
+    with whole(path) as beside, beside.open("wb") as file:
         np.savez_compressed(file, probability=probability)
-    beside.replace(path)
 
 
 @dataclass(frozen=True, kw_only=True)

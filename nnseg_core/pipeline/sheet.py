@@ -13,6 +13,7 @@ from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, Dataset, Labels
 from nnseg_core.errors import DatasetError
 from nnseg_core.pictures import View, coloured, draw_view, views
+from nnseg_core.writing import whole
 
 CASES = 12
 COLUMNS = 4
@@ -76,7 +77,5 @@ def _write(path: Path, drawn: Sequence[View], labels: Labels, title: str) -> Non
         frameon=False,
         fontsize="small",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    figure.savefig(beside, format="png")
-    beside.replace(path)
+    with whole(path) as beside:
+        figure.savefig(beside, format="png")

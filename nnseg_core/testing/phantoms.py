@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnseg_core.case import RawCase
 from nnseg_core.files import write_json
 from nnseg_core.geometry import PLANAR_SPACING, Geometry
+from nnseg_core.writing import make_folder
 
 LABELS = {"background": 0, "liver": 1, "kidneys": 2, "vessel": 3}
 PLANAR_LABELS = {"background": 0, "cell": 1, "nucleus": 2}
@@ -79,7 +80,7 @@ def _write(
 ) -> None:
     cases, test_cases, seed = sizes
     for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     for number in range(cases + test_cases):
         part = "Tr" if number < cases else "Ts"
         case = make(np.random.default_rng((seed, number)), f"phantom_{number:03d}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nnseg_core.errors import DatasetError
+from nnseg_core.writing import writing
 
 
 @contextmanager
@@ -34,8 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It has the same name, in a temporary folder beside, so that formats which recognise endings
     or write a second file (``.mhd`` and its ``.zraw``) do so; ``path`` itself is put in place last.
+    Raises ``NnsegError`` where nothing can be written.
     """
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    with writing(path), tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         yield Path(folder) / path.name
         for written in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
             written.replace(path.parent / written.name)

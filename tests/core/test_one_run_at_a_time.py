@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Timer
@@ -10,7 +9,7 @@ from threading import Timer
 import pytest
 
 from nnseg_core.claims import claim
-from nnseg_core.cli import main
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
 
 TINY = ("epochs=1", "iterations=1", "validation_iterations=1", "precision=fp32")
@@ -18,20 +17,11 @@ TINY = ("epochs=1", "iterations=1", "validation_iterations=1", "precision=fp32")
 
 def train(folder: Path, *more: object) -> int:
     settings = [part for one in TINY for part in ("--set", f"trainer.{one}")]
-    command = [
-        *("nnseg", "train", folder / "Dataset001_Cells", "2d", "--workers", 0, "--device", "cpu"),
+    return run(
+        *("train", folder / "Dataset001_Cells", "2d", "--workers", 0, "--device", "cpu"),
         *("--workspace", folder / "workspace", "--name", "first", *settings),
         *("--set", "planner.patch_size=[32,32]", "--set", "batch_size=2", *more),
-    ]
-    before = sys.argv
-    sys.argv = [str(part) for part in command]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +71,13 @@ def test_nothing_is_left_of_the_claims_afterwards(folder: Path) -> None:
 
 
 def test_a_model_refuses_a_wrong_device_before_it_predicts(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(folder) == 0
     model = folder / "workspace" / "models" / "Dataset001_Cells" / "first"
-    command = ["predict", model, folder / "Dataset001_Cells" / "imagesTr", folder / "masks"]
-    monkeypatch.setattr(sys, "argv", ["nnseg", *map(str, command), "--device", "cuda:77"])
+    images = folder / "Dataset001_Cells" / "imagesTr"
 
-    with pytest.raises(SystemExit) as end:
-        main()
+    assert run("predict", model, images, folder / "masks", "--device", "cuda:77") == 2
 
-    assert end.value.code == 2
     assert "there is no device 'cuda:77'" in capsys.readouterr().err
     assert not (folder / "masks").exists()

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the nnseg command does
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import inputs
 import meter

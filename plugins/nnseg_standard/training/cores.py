@@ -3,7 +3,7 @@
 Usually all cores share every convolution and wait for each other after each, a thousand times a
 step. Samples that a network computes independently can go their own ways instead, and meet twice:
 for the loss, and to add up their gradients. On two cores a step of nnU-Net's hippocampus network
-takes 0.65 s instead of 0.75 s (bfloat16, batch of 2), more so where cores have other work too.
+takes 0.65 s instead of 0.75 s (bfloat16, batch of 2).
 """
 
 from __future__ import annotations

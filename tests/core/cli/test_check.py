@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from nnseg_core.cli import main
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_phantom, write_planar_phantom
-
-
-def run(*arguments: object) -> int:
-    """Run ``nnseg`` in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +100,23 @@ def test_a_sheet_shows_twelve_cases(
     with Image.open(sheet) as picture:
         assert picture.width > 1000
     assert list(sheet.parent.iterdir()) == [sheet]
+
+
+def test_a_sheet_that_cannot_be_written_is_named_before_the_work(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    places = {
+        pictures: f"{pictures} is a folder. Name the file to write.",
+        tmp_path / "file" / "s.png": "s.png cannot be written: "
+        f"{tmp_path / 'file'} is not a folder. Name a place where you may write.",
+    }
+
+    for place, message in places.items():
+        assert run("check", pictures, "--sheet", place, "--workers", 0) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1, "nothing was examined before"
 
 
 def test_a_sheet_is_drawn_of_what_can_be_read_though_there_are_errors(

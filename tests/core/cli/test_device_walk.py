@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from nnseg_core.cli import main
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
-
-
-def run(*arguments: object) -> int:
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:77"])

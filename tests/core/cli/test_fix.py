@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnseg_core.cli import main
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_phantom, write_planar_phantom
 
 TINY = (
@@ -24,19 +23,6 @@ TINY = (
     "predictor.mirror_axes=[]",
     "batch_size=2",
 )
-
-
-def run(*arguments: object) -> int:
-    """Run ``nnseg`` in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +172,20 @@ def test_the_copy_goes_to_a_new_folder_elsewhere(
     assert message in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["mine"]
     assert not (raw / "new").exists()
+
+
+@pytest.mark.parametrize("output", ["file/copy", "file/deep/copy"])
+def test_a_copy_that_cannot_be_written_is_one_message(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, file = wild(tmp_path), tmp_path / "file"
+    file.touch()
+
+    assert run("fix", raw, tmp_path / output, "--workers", 0) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / output} cannot be written: {file} is not a folder. "
+        "Name a place where you may write.\n"
+    )
 
 
 @pytest.mark.parametrize("names", ["background", "0=background,x=cell", "0=a,1=a"])

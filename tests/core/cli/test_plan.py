@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from nnseg_core.cli import main
 from nnseg_core.cli.dry_run import duration
 from nnseg_core.files import validate
 from nnseg_core.pipeline import costs
 from nnseg_core.plan import Plan
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
 
 
@@ -22,19 +21,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wörk space") / "Dataset001_Cells"
     write_planar_phantom(folder, cases=6, test_cases=1)
     return folder
-
-
-def run(*arguments: object) -> int:
-    """Run ``nnseg`` in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def listing(*folders: Path) -> dict[Path, tuple[int, int]]:
@@ -83,6 +69,15 @@ def test_a_picture_of_the_network_is_drawn(dataset, tmp_path):
     assert run("plan", dataset, "--workspace", tmp_path, "--workers", 0, "--draw", picture) == 0
 
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_a_picture_that_cannot_be_written_is_named_before_the_work(dataset, tmp_path, capsys):
+    place = dataset / "dataset.json" / "networks.svg"
+
+    assert run("plan", dataset, "--workspace", tmp_path, "--draw", place) == 2
+
+    assert f"{place} cannot be written: {place.parent} is not a folder." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_planner_without_reasons_says_so(dataset, tmp_path, capsys, monkeypatch):

@@ -10,23 +10,11 @@ from pathlib import Path
 import pytest
 
 from nnseg_core.claims import claim
-from nnseg_core.cli import main
 from nnseg_core.cli.doctor import verdict
 from nnseg_core.cli.status import duration
 from nnseg_core.health import ok, problem, warning
+from nnseg_core.testing.command import run
 from nnseg_core.workspace import Workspace
-
-
-def run(*arguments: object) -> int:
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.fixture

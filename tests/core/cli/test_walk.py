@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nnseg_core import load_model
-from nnseg_core.cli import main
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
 
 TINY = (
@@ -33,19 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wörk space")
     write_planar_phantom(folder / "Dataset001_Cells", cases=6, test_cases=2)
     return folder
-
-
-def run(*arguments: object) -> int:
-    """Run ``nnseg`` in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def train(folder: Path, name: str, *more: object) -> Path:

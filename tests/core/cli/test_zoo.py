@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,26 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nnseg_core.checking.findings import FIXABLE
-from nnseg_core.cli import main
 from nnseg_core.fixing.case import FIXERS
+from nnseg_core.testing.command import run
 
 Edit = Callable[[NDArray[Any]], NDArray[Any]]
 SHAPE = (6, 24, 24)
 ORIGIN = (-10.0, 5.0, 40.0)
 SPACING = (1.0, 1.0, 3.0)  # x, y, z
-
-
-def run(*arguments: object) -> int:
-    """Run ``nnseg`` in this process and return its exit code."""
-    before = sys.argv
-    sys.argv = ["nnseg", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def save(path: Path, voxels: NDArray[Any], **header: Any) -> None:

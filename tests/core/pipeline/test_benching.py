@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nnseg_core.cli import main
 from nnseg_core.files import read_json
 from nnseg_core.pipeline.benching import Bench, StepTimes, _Enough, _Timer, as_record
+from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
 from nnseg_core.training import EpochReport
 
@@ -98,20 +97,14 @@ def test_the_command_measures_remembers_and_leaves_no_model(tmp_path: Path, caps
     write_planar_phantom(dataset, cases=6, test_cases=0)
     settings = ("trainer.batch_size=2", "trainer.precision=fp32", "planner.patch_size=[32,32]")
     monkeypatch.setattr("nnseg_core.pipeline.benching.SECONDS", 0.0)
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        [
-            *("nnseg", "bench", str(dataset), "2d", "--workspace", str(workspace), "--json"),
-            *("--workers", "0", "--device", "cpu", "--steps", "5"),
-            *(part for setting in settings for part in ("--set", setting)),
-        ],
+
+    code = run(
+        *("bench", dataset, "2d", "--workspace", workspace, "--json"),
+        *("--workers", 0, "--device", "cpu", "--steps", 5),
+        *(part for setting in settings for part in ("--set", setting)),
     )
 
-    with pytest.raises(SystemExit) as end:
-        main()
-
-    assert not end.value.code
+    assert code == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["batch_size"] == 2
     assert printed["precision"] == "fp32"
