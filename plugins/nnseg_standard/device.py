@@ -19,6 +19,11 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 WORTHWHILE = 1.2
 """How much faster bfloat16 must be on a CPU: far from 1, so that chance does not decide."""
 
+# A thread asks how many cores it may use when it first computes, and gets what any thread has set
+# last. This one asks now, before others set theirs to 1: sums would be split another way, and a
+# training that is repeated would differ in the last digits.
+torch.get_num_threads()
+
 
 def pick_device(name: str) -> torch.device:
     """``auto`` takes CUDA, else MPS, else the CPU; other names are torch's: ``cpu``, ``cuda:1``.

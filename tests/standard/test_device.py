@@ -1,9 +1,13 @@
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
 from nnseg_core.errors import PlanError
+from nnseg_core.machine import usable_cores
 from nnseg_standard import device
 from nnseg_standard.device import autocast, pick_device, pick_precision
 
@@ -143,3 +147,21 @@ def test_unusable_precisions_are_refused():
 def test_autocast_convolves_in_the_precision(precision):
     with autocast(CPU, precision):
         assert torch.nn.Conv3d(1, 1, 1)(torch.ones(1, 1, 2, 2, 2)).dtype is precision
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
+def test_threads_that_use_one_core_leave_the_others_to_this_thread():
+    """In a process of its own: here PyTorch has long been told how many cores there are."""
+    program = (
+        "import threading, nnseg_standard.device as device, torch\n"
+        "def work():\n"
+        "    torch.set_num_threads(1)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(); thread.join()\n"
+        "print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "2"
