@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-PACKAGES = ("nnseg_core", "plugins/nnseg_io", "plugins/nnseg_standard")
+PACKAGES = ("nnseg_core", "plugins/nnseg_io", "plugins/nnseg_standard", "plugins/nnseg_track")
 
 
 def _install(session: nox.Session, *more: str) -> None:

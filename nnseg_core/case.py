@@ -44,7 +44,8 @@ class PreprocessedCase:
 
     image: float32 (channel, z, y, x). label: int16 (z, y, x), ``OUTSIDE`` beyond the non-zero
     region, or None. foreground: voxel coordinates int32 (n, 3) to sample patches around, by
-    label or region name.
+    label or region name. previous: in a cascade the same case for the stage before, as long as
+    that has not been predicted.
     """
 
     identifier: str
@@ -52,6 +53,7 @@ class PreprocessedCase:
     label: NDArray[np.int16] | None
     foreground: dict[str, NDArray[np.int32]]
     restoration: Restoration
+    previous: PreprocessedCase | None = None
 
 
 class Logits(Protocol):

@@ -10,9 +10,9 @@ leading batch axis and, in a 2D configuration, no z axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from nnseg_core.progress import Report, silent
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from nnseg_core.case import Prediction, PreprocessedCase, RawCase, Segmentation
     from nnseg_core.dataset import DatasetDescription, Labels
-    from nnseg_core.fingerprint import CaseFingerprint, Fingerprint
-    from nnseg_core.geometry import Geometry
+    from nnseg_core.fingerprint import CaseFingerprint, Fingerprint, IntensityStatistics
+    from nnseg_core.geometry import Box, Geometry
     from nnseg_core.plan import ComponentRef, Configuration, Plan, Topology
     from nnseg_core.training import EpochReport, TrainingTask
+
+T = TypeVar("T")
 
 IGNORED = -100
 """Target value of voxels that a loss must skip (the default of torch's cross entropy)."""
@@ -100,6 +102,46 @@ class Preprocessor(Protocol):
 
 
 @runtime_checkable
+class RestoresSlabs(Protocol):
+    """What a preprocessor may do besides: probabilities a few slices at a time.
+
+    With it, an ensemble needs memory for some slices of its members and not for all of them.
+    """
+
+    def probability_slabs(
+        self, prediction: Prediction, labels: Labels
+    ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+        """Probabilities (output, z, y, x) of one box after the other, of the original grid.
+
+        Boxes and arrays have the axes in order of ``prediction.restoration.axes``. Beyond all boxes
+        there is only background. Equal crops must be taken in equal boxes.
+        """
+        ...
+
+
+@runtime_checkable
+class Normalization(Protocol):
+    """Brings the intensities of one channel to the range that networks learn well from.
+
+    A channel of dataset.json with the name of a normalization gets it from the standard planner.
+    """
+
+    def apply(
+        self,
+        channel: NDArray[np.float32],
+        statistics: IntensityStatistics,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """The normalised channel (z, y, x), float32; the input stays as it is.
+
+        ``statistics`` are of the foreground of all training cases. ``inside`` are the voxels that
+        count; it is given where the plan's ``mask_normalization`` says so. Raises ``DatasetError``
+        when the channel does not suit.
+        """
+        ...
+
+
+@runtime_checkable
 class Architecture(Protocol):
     """Builds networks."""
 
@@ -113,6 +155,18 @@ class Architecture(Protocol):
 
     def memory(self, topology: Topology, outputs: int) -> int:
         """Elements of all convolution outputs for a batch of one, which planners compare."""
+        ...
+
+
+@runtime_checkable
+class NamesPlaces(Protocol):
+    """What an architecture may do besides: say which weights of a deeper network are the same.
+
+    Without it, weights of two networks correspond when their names are equal.
+    """
+
+    def place(self, weight: str, topology: Topology) -> str:
+        """Where a weight of that name is, in the same words for networks of every depth."""
         ...
 
 
@@ -135,7 +189,19 @@ class Augmentation(Protocol):
 
         Returns image (batch, channel, *patch) float32 and label (batch, *patch) int16, where
         voxels outside the image may be ``OUTSIDE``. Runs on the device of its input.
+
+        In a cascade labels are two maps that move alike, (2, *source): the truth, and the
+        segmentation of the previous stage. They become (batch, 2, *patch).
         """
+        ...
+
+
+@runtime_checkable
+class DisturbsPrevious(Protocol):
+    """What an augmentation may do besides: change what a cascade sees of its previous stage."""
+
+    def disturb(self, random: np.random.Generator, channels: Tensor) -> Tensor:
+        """Truth values (label, *patch) of one patch, changed at random; the input is kept."""
         ...
 
 
@@ -144,7 +210,9 @@ class Loss(Protocol):
     """Compares logits with the truth, at one resolution.
 
     The factory may ask for ``batch_dice``, ``regions`` and ``ignore`` (all bool; the last says
-    whether the dataset has an ignore label).
+    whether the dataset has an ignore label). Where cases are partly annotated, the logits of what
+    is not have been merged into those of background, and nothing has to be done; a loss that looks
+    at more than their softmax or sigmoid has ``partial_labels = False`` and is refused.
     """
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -158,7 +226,11 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Trains a network."""
+    """Trains a network.
+
+    One that heeds ``task.annotated`` says so by an attribute ``partial_labels = True``; others are
+    refused where cases are partly annotated.
+    """
 
     def fit(self, task: TrainingTask, callbacks: Sequence[Callback] = ()) -> nn.Module:
         """Train ``task.network`` and return it with the weights to keep."""
@@ -195,11 +267,61 @@ class ChecksDevice(Protocol):
 
 
 @runtime_checkable
+class Extends(Protocol):
+    """What a trainer may do besides: go on with a finished training when ``extend_to`` is given."""
+
+    def check_extension(self, folder: Path, epochs: int) -> None:
+        """Raise ``ModelError`` where the training in ``folder`` cannot go on to ``epochs``."""
+        ...
+
+
+@runtime_checkable
+class TriesLearningRates(Protocol):
+    """What a trainer may do besides: help to find a learning rate, for ``nnseg find-lr``."""
+
+    def try_learning_rates(self, task: TrainingTask, rates: Sequence[float]) -> Sequence[float]:
+        """The loss of a step at each of the rates, until it breaks; the network is spoilt by it."""
+        ...
+
+
+@runtime_checkable
 class Postprocessor(Protocol):
     """Corrects masks."""
 
     def apply(self, segmentation: Segmentation) -> Segmentation:
         """The corrected mask."""
+        ...
+
+
+class PredictedCases(Protocol):
+    """Predicted masks whose references are known, to fit a postprocessor to."""
+
+    @property
+    def labels(self) -> Labels:
+        """The names and values of labels and regions."""
+        ...
+
+    def dice(self, candidates: Sequence[Postprocessor]) -> list[dict[str, float | None]]:
+        """Mean Dice per label with each of some postprocessors, from one pass over the masks.
+
+        None stands for a label that occurs nowhere.
+        """
+        ...
+
+    def each(self, function: Callable[[Segmentation], T]) -> list[T]:
+        """What a function makes of each mask. It may go to other processes: no lambda."""
+        ...
+
+
+@runtime_checkable
+class FitsCases(Protocol):
+    """What a postprocessor may do besides: choose its options by what they do to Dice.
+
+    One without it is used as it is, if that makes Dice better.
+    """
+
+    def fit(self, cases: PredictedCases) -> dict[str, Any] | None:
+        """The options to build it with, or None where masks are better left as they are."""
         ...
 
 

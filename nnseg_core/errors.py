@@ -7,7 +7,8 @@ NnsegError
 ├── PluginError         a component that is missing, clashes, or breaks its contract
 ├── ModelError          a model folder that cannot be opened
 ├── DiskFull            nothing more can be written
-└── CasesFailed         cases that were set aside, while all others were done (exit code 1)
+├── CasesFailed         cases that were set aside, while all others were done (exit code 1)
+└── Stopped             work that was asked to stop, and can go on later (exit code 75)
 
 Every other exception is a defect of nnseg or of a plugin and keeps its traceback.
 """
@@ -94,3 +95,10 @@ class CasesFailed(NnsegError):
     """Cases that were set aside, each with its reason, while all others were done."""
 
     exit_code = 1
+
+
+class Stopped(NnsegError):
+    """Work that was asked to stop in the middle; the same command goes on from there."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h, "try again later": schedulers can be told to queue it again."""

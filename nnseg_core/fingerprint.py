@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnseg_core.dataset.laterality import ACROSS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntensityStatistics:
@@ -32,12 +34,16 @@ class IntensitySample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFingerprint:
-    """What one case adds. Axes (z, y, x), spacing in mm; one sample per channel."""
+    """What one case adds. Axes (z, y, x), spacing in mm; one sample per channel.
+
+    ``left_right`` is the axis that runs from the patient's left to the right, or the other way.
+    """
 
     spacing: tuple[float, float, float]
     shape_before_crop: tuple[int, int, int]
     shape: tuple[int, int, int]
     intensities: tuple[IntensitySample, ...]
+    left_right: int = ACROSS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +52,15 @@ class Fingerprint:
 
     ``spacings`` (mm) and ``shapes`` (after cropping to the non-zero region) have one entry per
     case in axis order (z, y, x); ``relative_size`` is the median share of voxels that the crop
-    keeps; ``intensities`` has one entry per channel.
+    keeps; ``intensities`` has one entry per channel. ``left_right`` has the axis that runs from the
+    patient's left to the right for each case, or no entries where nobody has looked.
     """
 
     spacings: tuple[tuple[float, float, float], ...]
     shapes: tuple[tuple[int, int, int], ...]
     relative_size: float
     intensities: tuple[IntensityStatistics, ...]
+    left_right: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.spacings or len(self.spacings) != len(self.shapes):
@@ -70,6 +78,7 @@ def merge(cases: Sequence[CaseFingerprint]) -> Fingerprint:
         shapes=tuple(case.shape for case in cases),
         relative_size=float(np.median(kept)),
         intensities=tuple(_statistics(channel) for channel in channels),
+        left_right=tuple(case.left_right for case in cases),
     )
 
 

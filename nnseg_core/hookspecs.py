@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typer import Typer
 
     from nnseg_core.dataset import DatasetDescription
@@ -67,6 +69,17 @@ def nnseg_preprocessors() -> Offer:  # type: ignore[empty-body]
         @hookimpl
         def nnseg_preprocessors():
             return {"histogram": "nnseg_histogram:HistogramPreprocessor"}
+    """
+
+
+@hookspec
+def nnseg_normalizations() -> Offer:  # type: ignore[empty-body]
+    """Offer normalizations; chosen in the plan by the name of a channel, used in preprocessing.
+
+    Example:
+        @hookimpl
+        def nnseg_normalizations():
+            return {"window": "nnseg_window:Window"}
     """
 
 
@@ -203,8 +216,10 @@ def nnseg_model_trained(model: TrainedModel) -> None:
 
 
 @hookspec
-def nnseg_scored(model: TrainedModel, scores: Scores) -> None:
+def nnseg_scored(model: TrainedModel, scores: Scores, folder: Path) -> None:
     """A fold's validation cases have been predicted in full and scored.
+
+    ``folder`` holds the masks, and pictures of some cases that end in ``_overlay.png``.
 
     Example:
         @hookimpl

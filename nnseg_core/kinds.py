@@ -38,6 +38,9 @@ PLANNER: Kind[contracts.Planner] = Kind("planner", "planners", contracts.Planner
 PREPROCESSOR: Kind[contracts.Preprocessor] = Kind(
     "preprocessor", "preprocessors", contracts.Preprocessor
 )
+NORMALIZATION: Kind[contracts.Normalization] = Kind(
+    "normalization", "normalizations", contracts.Normalization
+)
 ARCHITECTURE: Kind[contracts.Architecture] = Kind(
     "architecture", "architectures", contracts.Architecture
 )
@@ -56,6 +59,7 @@ KINDS: tuple[Kind[Any], ...] = (
     READER,
     PLANNER,
     PREPROCESSOR,
+    NORMALIZATION,
     ARCHITECTURE,
     AUGMENTATION,
     LOSS,

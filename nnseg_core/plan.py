@@ -44,9 +44,11 @@ class Configuration:
 
     ``spacing`` is in mm; ``spacing``, ``patch_size`` and ``median_shape`` follow the plan's axis
     order and have two axes for a 2D configuration. ``normalization`` and ``mask_normalization``
-    have one entry per channel; the second says whether only voxels inside the non-zero region
-    count. ``batch_dice`` sums the Dice loss over the batch. ``previous`` names the configuration
-    whose prediction is an extra input (cascade).
+    have one entry per channel: the first a name, or an object of name and options; the second says
+    whether only voxels inside the non-zero region count. ``batch_dice`` sums the Dice loss over the
+    batch. ``previous`` names the configuration whose prediction is an extra input (cascade).
+    ``mirror_axes`` are the axes of the patch along which training and prediction may mirror it;
+    None means all.
     """
 
     spacing: tuple[float, ...]
@@ -56,10 +58,11 @@ class Configuration:
     features: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     kernel_sizes: tuple[tuple[int, ...], ...]
-    normalization: tuple[str, ...]
+    normalization: tuple[str | ComponentRef, ...]
     mask_normalization: tuple[bool, ...]
     batch_dice: bool
     previous: str | None = None
+    mirror_axes: tuple[int, ...] | None = None
     preprocessor: ComponentRef = ComponentRef(name="standard")
     architecture: ComponentRef = ComponentRef(name="plain_unet")
     augmentation: ComponentRef = ComponentRef(name="standard")
@@ -90,6 +93,12 @@ class Configuration:
         ):
             if any(number < 1 for number in numbers):
                 raise ValueError(f"{name} must hold numbers above 0, got {getattr(self, name)}")
+        self._check_pooling()
+        for axis in self.mirror_axes or ():
+            if axis not in range(axes):
+                raise ValueError(f"mirror_axes has {axis}, but the axes are 0 to {axes - 1}")
+
+    def _check_pooling(self) -> None:
         for axis, size in enumerate(self.patch_size):
             factor = 1
             for stride in self.strides:

@@ -12,6 +12,7 @@ from nnseg_core.contracts import ChecksDevice, Reader
 from nnseg_core.dataset import Dataset, DatasetDescription
 from nnseg_core.errors import DatasetError, PlanError
 from nnseg_core.kinds import Kind
+from nnseg_core.normalizing import normalization_facts
 from nnseg_core.parallel import Crew
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.plugins import Component, Plugins, parameters
@@ -52,6 +53,7 @@ class Project:
     ``typed`` are the references the user typed in this run: only they may be import paths.
     ``workers`` are processes for work on whole cases, 0 works in this process; ``crew`` are those
     that have been started. ``note`` is told, in a line, what the user should know on the way.
+    ``freeze_plan`` lets new cases join without a new fingerprint and plan.
     """
 
     dataset: Dataset
@@ -61,6 +63,7 @@ class Project:
     report: Report = silent
     typed: frozenset[str] = field(default_factory=frozenset)
     note: Callable[[str], None] = unheard
+    freeze_plan: bool = False
     crew: Crew = field(default_factory=Crew, repr=False, compare=False)
 
     @property
@@ -144,22 +147,23 @@ def apply_settings(configuration: Configuration, settings: Mapping[str, Any]) ->
 
 def apply_plan_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:
     """Apply ``--set`` to every configuration, or to one: ``3d_fullres.batch_size=4``."""
-
-    def meant_for(name: str) -> dict[str, Any]:
-        others = [other for other in plan.configurations if other != name]
-        return {
-            path.removeprefix(f"{name}."): value
-            for path, value in settings.items()
-            if path.partition(".")[0] not in others
-        }
-
     return replace(
         plan,
         configurations={
-            name: apply_settings(configuration, meant_for(name))
+            name: apply_settings(configuration, settings_for(name, plan, settings))
             for name, configuration in plan.configurations.items()
         },
     )
+
+
+def settings_for(name: str, plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a configuration of the plan is given: all but those of others by name."""
+    others = [other for other in plan.configurations if other != name]
+    return {
+        path.removeprefix(f"{name}."): value
+        for path, value in settings.items()
+        if path.partition(".")[0] not in others
+    }
 
 
 def mirror_as_trained(
@@ -210,8 +214,40 @@ def check_parts(
     project: Project, configuration: Configuration, dataset: DatasetDescription
 ) -> None:
     """Build every part once, so that a wrong name or option is known before any work."""
+    facts = {
+        **facts_of(configuration, dataset),
+        **normalization_facts(project.plugins, configuration, project.typed),
+    }
     for name, kind in PARTS.items():
-        project.build(kind, getattr(configuration, name), **facts_of(configuration, dataset))
+        project.build(kind, getattr(configuration, name), **facts)
+    check_partial_labels(project, configuration, dataset)
+
+
+def check_partial_labels(
+    project: Project, configuration: Configuration, dataset: DatasetDescription
+) -> None:
+    """Refuse parts that would teach that whatever a case does not annotate is not there.
+
+    A trainer has to say that it heeds ``TrainingTask.annotated``, by ``partial_labels = True``. A
+    loss is given what it can treat as any other target; one that cannot says ``False``.
+
+    Raises ``PlanError`` with the name of the part.
+    """
+    if not dataset.annotated:
+        return
+    facts = facts_of(configuration, dataset)
+    trainer = project.build(kinds.TRAINER, configuration.trainer, **facts)
+    loss = project.build(kinds.LOSS, configuration.loss, **facts)
+    for kind, name, knows in (
+        ("trainer", configuration.trainer.name, getattr(trainer, "partial_labels", False)),
+        ("loss", configuration.loss.name, getattr(loss, "partial_labels", True)),
+    ):
+        if not knows:
+            raise PlanError(
+                f'{kind} {name!r} cannot learn from cases that "annotated" in dataset.json says '
+                "are partly annotated: it would learn that what is not annotated is not there. "
+                f"Take another {kind}, or train on cases with all labels only."
+            )
 
 
 def check_device(
@@ -238,6 +274,7 @@ def facts_of(configuration: Configuration, dataset: DatasetDescription) -> dict[
         "regions": dataset.labels.is_regions,
         "ignore": dataset.labels.ignore is not None,
         "mask_normalization": configuration.mask_normalization,
+        "mirror_axes": configuration.mirror_axes,
     }
 
 

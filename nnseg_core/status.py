@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,17 @@ class FoldStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """A model folder and its folds."""
+    """A model folder and its folds.
+
+    ``next_stage`` counts the cases that it has segmented for each cascade that follows it, and
+    ``beside`` the bytes of those and of the model that a cascade follows.
+    """
 
     name: str
     configuration: str | None
     folds: tuple[FoldStatus, ...]
+    next_stage: dict[str, int] = field(default_factory=dict)
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +102,7 @@ class DatasetStatus:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(part.size for part in self._parts)
+        return sum(part.size for part in self._parts) + sum(m.beside for m in self.models)
 
     @property
     def works(self) -> tuple[Work, ...]:
@@ -157,8 +163,20 @@ def _model(folder: Path) -> ModelStatus:
     return ModelStatus(
         name=folder.name,
         configuration=about if isinstance(about, str) else None,
-        folds=tuple(_fold(folder / name) for name in sorted(begun)),
+        folds=tuple(_fold(folder / name) for name in sorted(begun)) or _selected(folder),
+        next_stage={
+            stage.name: len(list(stage.glob("[!.]*.b2nd")))
+            for stage in _folders(folder / "next_stage")
+        },
+        beside=sum(_measure(folder / name)[1] for name in ("next_stage", "previous")),
     )
+
+
+def _selected(folder: Path) -> tuple[FoldStatus, ...]:
+    """The one line of a model that was selected; its scores are those of its validation."""
+    if not (folder / "members").is_dir():
+        return ()
+    return (replace(_fold(folder), name="-", trained=True),)
 
 
 def _fold(folder: Path) -> FoldStatus:
@@ -233,7 +251,7 @@ def _dice(path: Path) -> tuple[float | None, tuple[float, float] | None]:
         return None, None
     if not math.isfinite(dice):
         return None, None
-    return dice, (float(low), float(high))
+    return dice, None if None in (low, high) else (float(low), float(high))  # none of one case
 
 
 def _measure(folder: Path | os.DirEntry[str]) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,29 @@ from nnseg_core.dataset import Labels
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.progress import Report, silent
 from nnseg_core.splits import Split
+from nnseg_core.stopping import Stop, never
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nnseg_core.contracts import Augmentation, Loss
+    from nnseg_core.label_store import LabelStore
     from nnseg_core.store import CaseStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviousStage:
+    """What a cascade is shown beside the images: segmentations by the stage before it.
+
+    ``store`` has one for every case, on the grid of the cases, by folds that the case did not
+    train (of fold ``all``, by that one). Each of ``values`` becomes a channel of 0 and 1 behind
+    those of the image, in this order. ``made_from`` tells the weights behind all of them.
+    """
+
+    name: str
+    store: LabelStore
+    values: tuple[int, ...]
+    made_from: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +43,12 @@ class TrainingTask:
     ``folder`` is where the trainer may keep its checkpoints. ``device`` is ``auto``, ``cpu``,
     ``cuda``, ``cuda:1`` or ``mps``. ``workers`` is how many threads or processes may prepare
     batches beside the loop; 0 prepares them inside it, with the same result. ``report`` may be
-    told how far an epoch has come.
+    told how far an epoch has come. ``stop`` is asked after each step; when it gives a reason, the
+    trainer keeps what it has and raises ``Stopped``. ``extend_to`` is how many epochs in all a
+    finished training goes on to; the trainer has ``check_extension``. ``previous`` is what a
+    cascade starts from; its network has an input for each of its ``values`` too. ``annotated`` has
+    the names of labels that are annotated, by case, of those cases that lack some: only trainers
+    that have ``partial_labels = True`` are given any.
     """
 
     name: str
@@ -42,6 +65,10 @@ class TrainingTask:
     seed: int = 0
     resume: bool = False
     report: Report = silent
+    stop: Stop = never
+    extend_to: int | None = None
+    previous: PreviousStage | None = None
+    annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +79,10 @@ class EpochReport:
     not occurred), ``mean_dice`` its mean, ``smoothed_dice`` the moving average that decides which
     checkpoint is best. ``waiting``, ``stepping`` and ``validating`` say where ``seconds`` went.
     ``progress`` is the share of the schedule done at the end of the epoch, 0 to 1.
+
+    What a watchdog wants to know, by label: ``sampled``, the share of training patches in which it
+    occurs; ``reference_voxels`` and ``predicted_voxels`` of all validation patches. All are empty
+    where nobody counted. ``skipped_steps`` is how many steps a gradient scaler skipped, at least.
     """
 
     epoch: int
@@ -67,6 +98,10 @@ class EpochReport:
     stepping: float
     validating: float
     epochs: int | None = None
+    sampled: dict[str, float] = field(default_factory=dict)
+    reference_voxels: dict[str, int] = field(default_factory=dict)
+    predicted_voxels: dict[str, int] = field(default_factory=dict)
+    skipped_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ def test_commands_are_found_in_pages():
 
 def test_a_command_with_an_unknown_option_does_not_parse():
     with pytest.raises(Exception, match="No such option"):
-        parse(["train", "DATASET", "2d", "--epochs", "250"])
+        parse(["train", "DATASET", "2d", "--batches", "250"])
 
 
 @named(with_commands())

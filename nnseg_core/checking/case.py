@@ -177,7 +177,7 @@ def _check_image(case: CaseRef, image: NDArray[np.float32], declared: int) -> It
 
 def check_values(case: CaseRef, voxels: dict[int, int], labels: Labels) -> Iterator[Finding]:
     """``voxels`` of the label, by value, against the values that are declared."""
-    declared = {0, labels.ignore, *labels.foreground}
+    declared = {0, *labels.ignored, *labels.foreground}
     undeclared = {value: count for value, count in voxels.items() if value not in declared}
     if undeclared:
         shown = ", ".join(f"{value} ({count} voxels)" for value, count in undeclared.items())

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from nnseg_core.checking.annotation import check_annotation
 from nnseg_core.checking.case import CaseCheck, check_case
 from nnseg_core.checking.findings import Finding, error, warning
 from nnseg_core.checking.grids import times
 from nnseg_core.contracts import Reader
-from nnseg_core.dataset import KEYS, CaseRef, Dataset, Labels, find_images, read_description
+from nnseg_core.dataset import (
+    KEYS,
+    CaseRef,
+    Dataset,
+    Labels,
+    find_images,
+    read_description,
+    regions,
+)
 
 SPACING_FACTOR = 3.0
 """From the median: the ratio from which nnU-Net calls a spacing anisotropic."""
@@ -59,6 +68,7 @@ def check_across(checks: Sequence[CaseCheck], dataset: Dataset) -> tuple[Finding
     """What only shows when the cases are seen side by side."""
     return (
         *_check_occurrence(checks, dataset.description.labels),
+        *check_annotation(checks, dataset),
         *_check_duplicates(checks),
         *_check_spacings(checks),
     )
@@ -142,14 +152,23 @@ def _files(folder: Path, ending: str = "") -> list[Path]:
 
 def _check_labels(dataset: Dataset) -> Iterator[Finding]:
     labels, file = dataset.description.labels, dataset.folder / "dataset.json"
-    values = [*labels.foreground, *([] if labels.ignore is None else [labels.ignore])]
+    values = [*labels.foreground, *labels.ignored]
     if values != list(range(1, len(values) + 1)):
         yield warning(
             f"label values are {', '.join(map(str, values))}, not 1 to {len(values)}"
-            + (" with ignore as the highest" if labels.ignore is not None else ""),
+            + (" with ignore as the highest" if labels.ignored else ""),
             "Nothing needs to be done here, but nnU-Net refuses this.",
             file=file,
             code="label-values",
+        )
+    for nested, later in regions.erased(labels.values) if labels.is_regions else ():
+        yield error(
+            f"regions_class_order paints region {later!r} over {nested!r}, which is a part of it, "
+            "so that no mask would ever have it",
+            "Delete regions_class_order: the right order follows from the regions. Or list the "
+            "larger regions first, in labels and in regions_class_order.",
+            file=file,
+            code="paint-order-erases",
         )
     for (name, covered), painted in zip(labels.values.items(), labels.paint_order, strict=False):
         if painted not in covered:
@@ -168,7 +187,7 @@ def _check_occurrence(checks: Sequence[CaseCheck], labels: Labels) -> Iterator[F
         voxels.update(check.voxels or {})
     if not voxels:
         return
-    if voxels.keys() <= {0, labels.ignore}:
+    if voxels.keys() <= {0, *labels.ignored}:
         yield error(
             "no case has any foreground: all labels are background",
             "Look at the label files and at labels in dataset.json.",

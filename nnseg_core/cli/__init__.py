@@ -2,7 +2,8 @@
 
 ``main`` is the only place where an error becomes an exit code: 2 for what the user can mend, with
 one message and no traceback, paths that the system refuses included; 1 where some cases were set
-aside and all others done; everything else is a defect and keeps its traceback.
+aside and all others done; 75 for work that was asked to stop; everything else is a defect and keeps
+its traceback.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ import typer
 from nnseg_core import __version__
 from nnseg_core.allocator import keep_freed_memory
 from nnseg_core.cli.display import log_shown
-from nnseg_core.errors import NnsegError, refusal
+from nnseg_core.errors import NnsegError, Stopped, refusal
 from nnseg_core.plugins import Plugins, load_plugins
+from nnseg_core.ranks import Ranks, from_environment
+from nnseg_core.team import joined
+
+OF_ALL_RANKS = ("run", "train", "finetune", "predict")
+"""Commands that several processes share; of any other, rank 0 does all by itself."""
 
 HELP = "Self-configuring biomedical image segmentation whose every part is a plugin."
 
@@ -29,11 +35,18 @@ def make_app(plugins: Plugins) -> typer.Typer:
         check,
         demo,
         doctor,
+        ensemble,
         evaluate,
+        find_lr,
+        finetune,
         fix,
         plan,
+        postprocess,
         predict,
         preprocess,
+        run,
+        select,
+        split,
         status,
         train,
     )
@@ -49,12 +62,19 @@ def make_app(plugins: Plugins) -> typer.Typer:
     app.callback()(_root)
     for command in (
         demo.demo,
+        run.run,
         check.check,
         fix.fix,
         plan.plan,
         preprocess.preprocess,
+        split.split,
+        find_lr.find_lr,
         train.train,
+        finetune.finetune,
+        select.select,
         predict.predict,
+        ensemble.ensemble,
+        postprocess.postprocess,
         evaluate.evaluate,
         bench.bench,
         status.status,
@@ -77,8 +97,11 @@ def main() -> None:
     for broken in plugins.broken:
         print(f"nnseg: {broken}", file=sys.stderr)
     try:
-        with log_shown():
+        with joined(_launched()), log_shown():
             make_app(plugins)(obj=plugins)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(stopped.exit_code) from None
     except NnsegError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -90,6 +113,16 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped. The same command goes on from here.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _launched() -> Ranks:
+    """The ranks that share this command."""
+    ranks = from_environment()
+    if sys.argv[1:2] and sys.argv[1] in OF_ALL_RANKS:
+        return ranks
+    if not ranks.main:
+        raise SystemExit(0)
+    return Ranks()
 
 
 def _root(

@@ -22,9 +22,10 @@ from nnseg_core.cli.options import (
     parse_settings,
     planner_options,
 )
+from nnseg_core.cli.order import with_choices
 from nnseg_core.cli.plan import plan_folder, require_configuration
-from nnseg_core.cli.train import with_choices
-from nnseg_core.plan import ComponentRef
+from nnseg_core.errors import NnsegError
+from nnseg_core.plan import ComponentRef, Plan
 
 if TYPE_CHECKING:
     from nnseg_core.pipeline.benching import Bench
@@ -73,7 +74,6 @@ def bench(
         preprocess,
         read_or_make_plan,
         read_or_make_splits,
-        require_trainable,
     )
     from nnseg_core.pipeline.benching import as_record, remember
     from nnseg_core.pipeline.benching import bench as run
@@ -91,7 +91,7 @@ def bench(
         reference = ComponentRef(name=planner, options=own)
         require_usable(project, reference)
         plan = read_or_make_plan(project, reference, plan_name)
-        require_trainable(plan, require_configuration(plan, configuration))
+        _require_no_cascade(plan, require_configuration(plan, configuration))
         plan = with_choices(project, plan, configuration, {"trainer": trainer}, others)
         request = TrainingRequest(
             plan=plan,
@@ -110,6 +110,14 @@ def bench(
         print(json.dumps(as_record(measured), indent=2))
     else:
         show(measured)
+
+
+def _require_no_cascade(plan: Plan, name: str) -> None:
+    if plan.configurations[name].previous:
+        raise NnsegError(
+            f"{name} starts from segmentations by {plan.configurations[name].previous}, which "
+            "takes a training. Its steps last as long as those of 3d_fullres: bench that."
+        )
 
 
 def show(measured: Bench) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnseg_core.cli.options import DatasetPath, Workers, WorkspacePath, open_project
+from nnseg_core.cli.painting import show_annotated, show_painting
 from nnseg_core.errors import DatasetError
 from nnseg_core.plan import ComponentRef
 from nnseg_core.writing import require_file
@@ -55,6 +56,8 @@ def check(
         print_json(findings)
     else:
         show_findings(findings)
+        show_painting(project.dataset.description.labels)
+        show_annotated(project.dataset)
     require_no_errors(project.dataset.folder, findings)
     if not as_json:
         print(f"cases: {len(project.dataset.cases)}, errors: 0, warnings: {len(findings)}")

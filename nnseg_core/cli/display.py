@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nnseg_core.progress import Report
+from nnseg_core.progress import Report, silent
+from nnseg_core.team import here, speaks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +52,10 @@ class _Notes(logging.Handler):
     """A note for every record. Plugins for nnseg are named so, and so are their loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("nnseg") or record.levelno >= logging.WARNING:
+        if not speaks():
+            if record.levelno >= logging.WARNING:
+                print(f"[rank {here().ranks.rank}] {self.format(record)}", file=sys.stderr)
+        elif record.name.startswith("nnseg") or record.levelno >= logging.WARNING:
             note(self.format(record))
 
 
@@ -65,19 +70,21 @@ def table(
     from rich.console import Console
     from rich.table import Column, Table
 
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr, quiet=not speaks())
     headed = (Column(name, overflow="fold") for name in columns)  # a long path is not cut
     drawn = Table(*headed, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for row in rows:
         drawn.add_row(*(str(cell) for cell in row))
     if not console.is_terminal:
         needed = Console(width=WIDEST).measure(drawn).maximum
-        console = Console(width=max(console.width, needed), stderr=stderr)
+        console = Console(width=max(console.width, needed), stderr=stderr, quiet=not speaks())
     console.print(drawn)
 
 
 def reporter() -> Report:
     """Shows how far each step has come, with the case just done and the time left."""
+    if not speaks():
+        return silent
     return _Bars() if _errors().is_terminal else _Lines()
 
 
@@ -171,4 +178,4 @@ def _new_progress() -> Progress:
 def _errors() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=not speaks())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnseg_core.machine import free_disk, in_words
 from nnseg_core.plan import ComponentRef
 
 if TYPE_CHECKING:
+    from nnseg_core.cli.order import Order
+    from nnseg_core.pipeline.cascade import EarlierStage
     from nnseg_core.pipeline.costs import Cost
     from nnseg_core.pipeline.rehearsal import Course, Rehearsal
     from nnseg_core.plan import Plan
     from nnseg_core.project import Project
+    from nnseg_core.splits import Split
 
 Row = tuple[str, str, str]
 """A step, what would be done, what it costs."""
@@ -41,54 +45,81 @@ def show_preprocessing(
     _show(project, rows, rehearsal, needed)
 
 
-def show_training(
-    project: Project,
-    planner: ComponentRef,
-    plan_name: str,
-    configuration: str,
-    fold: str,
-    name: str | None,
-    parts: Mapping[str, str | None],
-    settings: Mapping[str, Any],
-    restart: bool,
-) -> None:
-    """Print what ``nnseg train`` would do."""
+def show_training(project: Project, orders: Sequence[Order]) -> None:
+    """Print what ``nnseg train`` would do for each order; all of them have one plan."""
     from dataclasses import replace
 
-    from nnseg_core.cli.plan import require_configuration
-    from nnseg_core.cli.train import model_name, with_choices
-    from nnseg_core.pipeline import require_same_plan, require_trainable
-    from nnseg_core.pipeline.rehearsal import (
-        rehearse,
-        rehearse_split,
-        rehearse_training,
-    )
+    from nnseg_core.pipeline.rehearsal import rehearse, rehearse_splits
 
-    rehearsal = rehearse(project, planner, plan_name)
-    require_trainable(rehearsal.plan, require_configuration(rehearsal.plan, configuration))
-    plan = with_choices(project, rehearsal.plan, configuration, parts, settings)
-    folder = project.workspace.model(
-        project.name, name or model_name(plan_name, configuration, plan, parts)
-    )
-    if not restart:
-        require_same_plan(folder, plan, configuration)
-    split, drawn = rehearse_split(project, fold)
-    course = rehearse_training(project, plan, configuration, folder, fold)
-    if restart:
-        course = replace(course, done=0, finished=False)
-    known = _costs(project, rehearsal, plan, plan_name)
-    preprocessing, needed = _preprocessing(project, rehearsal, plan_name, configuration, known)
-    cases = f"{len(split.train)} cases to learn from, {len(split.validation)} to validate with"
+    first = orders[0]
+    rehearsal = rehearse(project, first.planner, first.plan_name)
+    if first.begun is not None:
+        rehearsal = replace(rehearsal, plan=first.begun.planned(rehearsal.plan))
+    splits, changed, notes = rehearse_splits(project, first.folds)
+    parts = [_ordered(project, rehearsal, order, splits) for order in orders]
+    prepared = {stage: row for part in parts for stage, row in part.prepared.items()}
     rows = [
-        *_prepared(project, rehearsal, plan_name),
-        preprocessing,
-        ("splits", "as they are" if drawn or fold == "all" else "would be drawn", ""),
-        ("train", f"fold {fold}: {cases}; {_length(course)}", _spent(known[configuration], course)),
-        ("", f"model folder {folder} ({_state(folder, course)})", ""),
+        *_prepared(project, rehearsal, first.plan_name),
+        *(row for row, _ in prepared.values()),
+        ("splits", changed, ""),
+        *(row for part in parts for row in part.rows),
     ]
-    _show(project, rows, rehearsal, needed)
-    if not course.finished and course.max_minutes is None:
-        print(f"The time is {_basis(known[configuration], course)}.")
+    _show(project, rows, rehearsal, sum(disk for _, disk in prepared.values()))
+    for line in notes:
+        project.note(line)
+    bases = dict.fromkeys(part.basis for part in parts if part.basis)
+    for basis in bases:
+        print(f"The time is {basis}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ordered:
+    """What would be done for an order. ``prepared`` has a row and its bytes for each stage."""
+
+    prepared: dict[str, tuple[Row, int]]
+    rows: list[Row]
+    basis: str | None
+
+
+def _ordered(
+    project: Project,
+    rehearsal: Rehearsal,
+    order: Order,
+    splits: Mapping[str, Split],
+) -> _Ordered:
+    from dataclasses import replace
+
+    from nnseg_core.cli.order import settled
+    from nnseg_core.cli.stages import stages_before
+    from nnseg_core.model import fold_folder
+    from nnseg_core.pipeline import require_same_plan
+    from nnseg_core.pipeline.rehearsal import rehearse_training
+
+    name = order.configuration
+    plan, folder, before = settled(project, order, rehearsal.plan)
+    if not order.restart:
+        require_same_plan(folder, plan, name)
+    if order.begun is not None:
+        folds = [fold_folder(folder, fold) for fold in splits]
+        order.begun.show(project, plan, name, folds, order.restart)
+    courses = {fold: rehearse_training(project, plan, name, folder, fold) for fold in splits}
+    if order.restart:
+        courses = {f: replace(course, done=0, finished=False) for f, course in courses.items()}
+    earlier = stages_before(project, plan, name, before, splits, write=False)
+    known = _costs(project, rehearsal, plan, order.plan_name)
+    timed = [c for c in courses.values() if not c.finished and c.max_minutes is None]
+    return _Ordered(
+        prepared={
+            stage: _preprocessing(project, rehearsal, order.plan_name, stage, known)
+            for stage in plan.stages(name)
+        },
+        rows=[
+            *_before(project, name, earlier.values(), known),
+            *(_fold(name, fold, splits[fold], known[name], courses[fold]) for fold in splits),
+            ("", f"model folder {folder} ({_state(folder, *courses.values())})", ""),
+        ],
+        basis=_basis(known[name], timed[0]) if timed else None,
+    )
 
 
 def duration(seconds: float) -> str:
@@ -143,10 +174,15 @@ def _costs(project: Project, rehearsal: Rehearsal, plan: Plan, plan_name: str) -
 
 def _prepared(project: Project, rehearsal: Rehearsal, plan_name: str) -> list[Row]:
     cases = len(project.dataset.cases)
-    checked = rehearsal.hashes is not None
+    unread = cases - len(rehearsal.hashes or ())
+    read = (
+        f"{unread} of {cases} cases would be read"
+        if unread < cases
+        else f"{cases} cases: would be read"
+    )
     path = project.workspace.plan(project.name, plan_name)
     return [
-        ("check", f"{cases} cases: {'as they were' if checked else 'would be read'}", ""),
+        ("check", read if unread else f"{cases} cases: as they were", ""),
         ("plan", f"{path} {'is there' if rehearsal.plan_exists else 'would be made'}", ""),
     ]
 
@@ -173,6 +209,29 @@ def _preprocessing(
         f"{in_words(cost.preprocessing_memory * workers)} of memory"
     )
     return ("preprocess", f"{name}: {count} of {total} cases", spent), disk
+
+
+def _before(
+    project: Project, name: str, stages: Iterable[EarlierStage], known: Mapping[str, Cost]
+) -> Iterator[Row]:
+    """What would be done of the stage before a cascade."""
+    from nnseg_core.pipeline.rehearsal import rehearse_training
+
+    seen: set[str] = set()
+    for stage in stages:
+        for fold in stage.folds:
+            if fold not in seen:
+                place = (project, stage.plan, stage.name, stage.folder, fold)
+                course = rehearse_training(*place)
+                yield _fold(stage.name, fold, stage.split(fold), known[stage.name], course)
+                seen.add(fold)
+    if seen:
+        yield "segment", f"all cases by {stage.name}, onto the grid of {name}", ""
+
+
+def _fold(name: str, fold: str, split: Split, cost: Cost, course: Course) -> Row:
+    cases = f"{len(split.train)} cases to learn from, {len(split.validation)} to validate with"
+    return "train", f"{name}, fold {fold}: {cases}; {_length(course)}", _spent(cost, course)
 
 
 def _length(course: Course) -> str:
@@ -202,11 +261,11 @@ def _basis(cost: Cost, course: Course) -> str:
     return cost.basis if course.epoch_seconds is None else "what epochs of this model have taken"
 
 
-def _state(folder: Path, course: Course) -> str:
-    if course.finished:
+def _state(folder: Path, *courses: Course) -> str:
+    if all(course.finished for course in courses):
         return "finished"
-    if course.done:
-        return f"goes on after epoch {course.done}"
+    if begun := [course.done for course in courses if course.done and not course.finished]:
+        return f"goes on after epoch {begun[0]}"
     return "is there, without this fold" if folder.is_dir() else "new"
 
 

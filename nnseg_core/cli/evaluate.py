@@ -40,7 +40,7 @@ def evaluate(
     number means.
     """
     from nnseg_core.cli.display import reporter
-    from nnseg_core.cli.train import show_scores
+    from nnseg_core.cli.order import show_scores
     from nnseg_core.parallel import default_workers
     from nnseg_core.pipeline.drawing import draw_folder
     from nnseg_core.pipeline.evaluation import evaluate as run

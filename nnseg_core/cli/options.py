@@ -66,6 +66,13 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done and what it costs; write nothing."),
 ]
+FreezePlan = Annotated[
+    bool,
+    typer.Option(
+        "--freeze-plan",
+        help="Let new cases join without a new plan: only they are checked and preprocessed.",
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps. auto takes the best there is.")
 ]
@@ -80,6 +87,7 @@ def open_project(
     workspace: Path | None,
     workers: int | None = None,
     typed: Iterable[str | None] = (),
+    freeze_plan: bool = False,
 ) -> Project:
     """The dataset in its workspace; says where that is when nobody chose it."""
     from nnseg_core.cli.display import note, reporter
@@ -94,6 +102,7 @@ def open_project(
         workers=default_workers() if workers is None else workers,
         report=reporter(),
         note=note,
+        freeze_plan=freeze_plan,
         crew=Crew(patience=_patience()),
         typed=frozenset(reference for reference in typed if reference),
     )
@@ -132,8 +141,13 @@ def folder_name(option: str, name: str) -> str:
 
 
 def named_parts(settings: Mapping[str, Any]) -> list[str]:
-    """References that ``--set PART=REFERENCE`` typed."""
-    return [value for path, value in settings.items() if "." not in path and isinstance(value, str)]
+    """References that ``--set PART=REFERENCE`` typed, those of normalizations included."""
+    references = [v for path, v in settings.items() if "." not in path and isinstance(v, str)]
+    for path, value in settings.items():
+        if path.rpartition(".")[2] == "normalization":
+            entries = value.values() if isinstance(value, Mapping) else value
+            references += [entry for entry in entries if isinstance(entry, str)]
+    return references
 
 
 def planner_options(

@@ -27,8 +27,11 @@ from nnseg_core.cli.options import (
     planner_options,
     spacing_option,
 )
+from nnseg_core.cli.painting import show_painting
+from nnseg_core.cli.sides import mirrored_along, show_sides
 from nnseg_core.errors import PlanError
-from nnseg_core.plan import ComponentRef, Plan
+from nnseg_core.normalizing import reference_of
+from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.writing import require_file
 
 if TYPE_CHECKING:
@@ -59,6 +62,14 @@ def plan(
     ] = None,
     dataset_json: Annotated[
         Path | None, typer.Option(help="The dataset.json that belongs to --fingerprint.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PLAN|MODEL",
+            help="Take the plan of another dataset or model; only the labels are this dataset's.",
+        ),
     ] = None,
     why: Annotated[
         bool, typer.Option("--why", help="Explain each choice with its numbers; draw the networks.")
@@ -91,6 +102,11 @@ def plan(
     reference = ComponentRef(name=planner, options=own)
     typed = [planner, *named_parts(given), *(trust or ())]
     name = plan_folder(planner, plan_name)
+    if source is not None and (own or fingerprint is not None or why):
+        raise PlanError(
+            "--from takes spacing, patches and networks from another plan: leave out what would "
+            "decide or explain them (--memory, --spacing, --patch-size, --fingerprint, --why)."
+        )
     if fingerprint is not None:
         made, measured = _from_fingerprint(
             context, reference, fingerprint, dataset_json, typed, others
@@ -101,11 +117,14 @@ def plan(
     else:
         from nnseg_core import files
         from nnseg_core.cli.display import note
-        from nnseg_core.pipeline import make_plan
+        from nnseg_core.pipeline import make_plan, move_plan
 
         project = open_project(context.obj, dataset, workspace, workers, typed)
         require_usable(project, reference)
-        made = make_plan(project, reference, name, others)
+        if source is None:
+            made = make_plan(project, reference, name, others)
+        else:
+            made = move_plan(project, reference, name, source, others)
         measured = files.read_fingerprint(project.workspace.fingerprint(project.name))
         subject = _Subject(made, measured, context.obj, frozenset(typed), project, name)
         note(f"plan: {project.workspace.plan(project.name, name)}")
@@ -136,6 +155,8 @@ def _show(subject: _Subject, why: bool) -> None:
     from nnseg_core.parallel import default_workers
 
     show_plan(subject.plan)
+    show_painting(subject.plan.dataset.labels)
+    show_sides(subject.plan)
     reasons, costs = _explained(subject) if why else (None, _costs(subject))
     if why:
         from nnseg_core.cli.reasons import show_diagrams, show_reasons
@@ -197,6 +218,12 @@ def plan_folder(planner: str, name: str | None) -> str:
     return planner.replace(":", ".") if name is None else folder_name("--plan", name)
 
 
+def _normalizations(configuration: Configuration) -> str:
+    """Each once."""
+    names = (reference_of(entry).name for entry in configuration.normalization)
+    return ", ".join(dict.fromkeys(names))
+
+
 def show_plan(plan: Plan) -> None:
     """Print what was decided, one column per configuration."""
     from nnseg_core.cli.display import table
@@ -218,7 +245,8 @@ def show_plan(plan: Plan) -> None:
             row("features", [f"{c.features[0]} to {c.features[-1]}" for c in chosen]),
             row("strides", [_rows(c.strides) for c in chosen]),
             row("kernels", [_rows(c.kernel_sizes) for c in chosen]),
-            row("normalization", [", ".join(dict.fromkeys(c.normalization)) for c in chosen]),
+            row("mirrored along", [mirrored_along(c, plan.axes) for c in chosen]),
+            row("normalization", [_normalizations(c) for c in chosen]),
             row("network", [c.architecture.name for c in chosen]),
             row("after", [c.previous or "" for c in chosen]),
         ],

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from nnseg_core.cli.options import Device
+from nnseg_core.errors import PlanError
+from nnseg_core.team import current
 
 STAGES = ("read", "preprocess", "network", "export", "write")
 
@@ -29,6 +31,10 @@ def predict(
     skip_existing: Annotated[
         bool, typer.Option("--continue", help="Leave out cases whose mask is there already.")
     ] = False,
+    part: Annotated[int, typer.Option(min=0, help="Which of the --parts to predict, from 0.")] = 0,
+    parts: Annotated[
+        int, typer.Option(min=1, help="Deal the cases out, such as to the jobs of an array.")
+    ] = 1,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,17 +50,20 @@ def predict(
 ) -> None:
     """Segment images with a model. Each mask is written as it is done, on the grid of its image.
 
+    Launched by torchrun or srun, each process predicts its share of the cases.
+
     Example: nnseg predict MODEL imagesTs masks
     """
     from nnseg_core.cli.display import note, reporter, table
     from nnseg_core.cli.options import parse_settings
-    from nnseg_core.errors import CasesFailed
+    from nnseg_core.errors import CasesFailed, NnsegError
     from nnseg_core.model import load_model
     from nnseg_core.pipeline.prediction import find_inputs
     from nnseg_core.pipeline.prediction import predict as run
     from nnseg_core.stages import Stopwatch
 
-    started = time.monotonic()
+    require_part(part, parts)
+    started, team = time.monotonic(), current()
     loaded = load_model(
         model,
         device,
@@ -63,20 +72,33 @@ def predict(
         plugins=context.obj,
         settings=parse_settings(settings),
     )
-    cases = find_inputs(inputs, loaded.plan.dataset.file_ending)
-    note(f"cases: {len(cases)}, folds: {len(loaded.networks)}")
+    cases = find_inputs(inputs, loaded.plan.dataset.file_ending)[part::parts]
+    note(f"cases: {len(cases)}, networks: {len(loaded.networks)}")
     watch, done, failed = Stopwatch(), 0, None
+    mine = team.ranks.mine(cases)
     try:
-        for _ in run(loaded, cases, output, probabilities, skip_existing, reporter(), watch):
+        for _ in run(loaded, mine, output, probabilities, skip_existing, reporter(), watch):
             done += 1
-    except CasesFailed as error:
-        failed = error
+    except NnsegError as error:
+        if team.ranks.count == 1 and not isinstance(error, CasesFailed):
+            raise
+        failed = error  # of the cases of this rank; others go on with theirs
     if watch.seconds:
         rows = [(stage, watch.seconds[stage]) for stage in STAGES if stage in watch.seconds]
         cells = [(name, f"{spent:.1f}", f"{spent / max(done, 1):.3f}") for name, spent in rows]
         table(("stage", "seconds", "per case"), cells, stderr=True)
+    shares = team.together([done, str(failed or "")])
     seconds = time.monotonic() - started
+    done = sum(written for written, _ in shares)
     note(f"masks written: {done}, in {seconds:.1f} s ({seconds / max(done, 1):.2f} s each)")
+    if len(shares) > 1 and any(reason for _, reason in shares):
+        failed = CasesFailed("\n".join(reason for _, reason in shares if reason))
     if failed:
         raise failed
     print(output)
+
+
+def require_part(part: int, parts: int) -> None:
+    """Raise ``PlanError`` for a part that there is none of."""
+    if part >= parts:
+        raise PlanError(f"--part {part} of --parts {parts}: parts are numbered from 0.")

@@ -10,6 +10,7 @@ import typer
 from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
     DryRun,
+    FreezePlan,
     PlanName,
     PlannerName,
     Spacing,
@@ -34,6 +35,7 @@ def preprocess(
     planner: PlannerName = "standard",
     plan_name: PlanName = None,
     spacing: Spacing = None,
+    freeze_plan: FreezePlan = False,
     dry_run: DryRun = False,
     trust: Annotated[
         list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
@@ -49,7 +51,8 @@ def preprocess(
     from nnseg_core.pipeline import read_or_make_plan
 
     for dataset in datasets:
-        project = open_project(context.obj, dataset, workspace, workers, [planner, *(trust or ())])
+        typed = [planner, *(trust or ())]
+        project = open_project(context.obj, dataset, workspace, workers, typed, freeze_plan)
         reference = ComponentRef(name=planner, options=spacing_option(spacing))
         name = plan_folder(planner, plan_name)
         if dry_run:

@@ -79,6 +79,9 @@ def _show(workspace: Workspace, found: list[DatasetStatus]) -> None:
         if any(model.folds for model in dataset.models):
             columns = ("model", "fold", "state", "epochs", "Dice (95 % interval)", "size")
             table(columns, _trained(dataset))
+        for model in dataset.models:
+            for stage, segmented in model.next_stage.items():
+                print(f"{model.name} has segmented {segmented} cases for {stage}\n")
     works = [work for dataset in found for work in dataset.works]
     for title, gone in (("running", False), ("ended in the middle", True)):
         chosen = [work for work in works if work.gone is gone]
@@ -117,8 +120,10 @@ def state(fold: FoldStatus) -> str:
 
 
 def _scored(fold: FoldStatus) -> str:
-    if fold.dice is None or fold.interval is None:
+    if fold.dice is None:
         return "-"
+    if fold.interval is None:
+        return f"{fold.dice:.3f}"
     low, high = fold.interval
     return f"{fold.dice:.3f} ({low:.3f} to {high:.3f})"
 

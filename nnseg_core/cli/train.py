@@ -1,17 +1,19 @@
-"""``nnseg train``: one fold of one configuration, whatever is missing before it included."""
+"""``nnseg train``: folds of one configuration, whatever is missing before them included."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nnseg_core.cli.check import require_usable
+from nnseg_core.cli.beginning import Adapt, From, SourceFold, beginning
+from nnseg_core.cli.control import Epochs, Extend, MaxTime, StopFile, budget
+from nnseg_core.cli.folds import Folds
 from nnseg_core.cli.options import (
     DatasetPath,
     Device,
     DryRun,
+    FreezePlan,
     Memory,
     PlanName,
     PlannerName,
@@ -24,15 +26,8 @@ from nnseg_core.cli.options import (
     parse_settings,
     planner_options,
 )
-from nnseg_core.cli.plan import plan_folder, require_configuration
-from nnseg_core.plan import ComponentRef, Plan
-
-if TYPE_CHECKING:
-    from nnseg_core.project import Project
-    from nnseg_core.scoring.scores import Scores
-
-CALLBACKS = ("line", "csv", "plot")
-"""Always there; more come with ``--callback``."""
+from nnseg_core.cli.plan import plan_folder
+from nnseg_core.plan import ComponentRef
 
 
 def train(
@@ -41,7 +36,7 @@ def train(
     configuration: Annotated[
         str, typer.Argument(help="2d, 3d_fullres, ...: a configuration of the plan.")
     ],
-    fold: Annotated[str, typer.Option(help="Fold to train: 0 to 4, or all.")] = "0",
+    fold: Folds = None,
     trainer: Annotated[
         str | None, typer.Option(help="Trainer: a name, or module:attribute.")
     ] = None,
@@ -57,6 +52,11 @@ def train(
         typer.Option(help="Callback to add: a name, or module:attribute. Repeatable."),
     ] = None,
     settings: Settings = None,
+    epochs: Epochs = None,
+    max_time: MaxTime = None,
+    source: From = None,
+    source_fold: SourceFold = None,
+    adapt: Adapt = False,
     planner: PlannerName = "standard",
     memory: Memory = None,
     plan_name: PlanName = None,
@@ -68,6 +68,23 @@ def train(
     restart: Annotated[
         bool, typer.Option(help="Begin anew; without it an unfinished training goes on.")
     ] = False,
+    extend: Extend = None,
+    stop_file: StopFile = None,
+    logits: Annotated[
+        bool,
+        typer.Option(
+            "--logits/--no-logits",
+            help="Keep the logits of the validation for nnseg select, a few MB a scan.",
+        ),
+    ] = True,
+    freeze_plan: FreezePlan = False,
+    previous: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a cascade: name of the model folder of the stage before it.  "
+            "[default: made from the parts]"
+        ),
+    ] = None,
     dry_run: DryRun = False,
     trust: Annotated[
         list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
@@ -75,122 +92,55 @@ def train(
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:
-    """Train one fold, then predict and score its validation cases in full.
+    """Train a fold or several, and predict and score the validation cases of each in full.
 
-    Checks, measures, plans and preprocesses by itself where that has not been done. The last line
-    it prints is the path of the model folder.
+    Checks, measures, plans and preprocesses by itself where that has not been done. A cascade has
+    the folds of the stage before it trained first. The last line printed is the path of the model
+    folder.
 
     Example: nnseg train Dataset004_Hippocampus 3d_fullres --trainer quick
     """
-    from nnseg_core import kinds
-    from nnseg_core.pipeline import (
-        TrainingRequest,
-        preprocess,
-        read_or_make_plan,
-        read_or_make_splits,
-        require_same_plan,
-        require_trainable,
-        validate,
-    )
-    from nnseg_core.pipeline import (
-        train as run,
-    )
-    from nnseg_core.project import check_device
+    from nnseg_core.cli.order import Order, carry_out
 
+    given = parse_settings(settings)
+    limits = budget(given, epochs, max_time, extend, restart)
+    if name is not None:
+        folder_name("--name", name)
     parts = {
         "trainer": trainer,
         "loss": loss,
         "augmentation": augmentation,
         "architecture": architecture,
     }
-    given = parse_settings(settings)
-    if name is not None:
-        folder_name("--name", name)
     typed = [planner, *parts.values(), *named_parts(given), *(callback or ()), *(trust or ())]
-    project = open_project(context.obj, dataset, workspace, workers, typed)
-    callbacks = [
-        project.component(kinds.CALLBACK, reference).build()
-        for reference in (*CALLBACKS, *(callback or ()))
-    ]
+    project = open_project(context.obj, dataset, workspace, workers, typed, freeze_plan)
     own, others = planner_options(given, memory)
-    plan_name = plan_folder(planner, plan_name)
-    reference = ComponentRef(name=planner, options=own)
+    begun = beginning(source, source_fold, adapt, configuration)
+    if begun is not None and plan_name is None and not adapt:
+        plan_name = begun.label
+    order = Order(
+        configuration=configuration,
+        planner=ComponentRef(name=planner, options=own),
+        plan_name=plan_folder(planner, plan_name),
+        parts=parts,
+        settings=others,
+        typed=given,
+        limits=limits,
+        callbacks=tuple(callback or ()),
+        folds=fold,
+        name=name,
+        previous=previous,
+        begun=begun,
+        device=device,
+        seed=seed,
+        restart=restart,
+        extend=extend,
+        stop_file=stop_file,
+        logits=logits,
+    )
     if dry_run:
         from nnseg_core.cli.dry_run import show_training
 
-        show_training(
-            *(project, reference, plan_name, configuration, fold, name, parts, others, restart)
-        )
+        show_training(project, [order])
         return
-    require_usable(project, reference)
-    plan = read_or_make_plan(project, reference, plan_name)
-    require_trainable(plan, require_configuration(plan, configuration))
-    plan = with_choices(project, plan, configuration, parts, others)
-    check_device(project, plan.configurations[configuration], plan.dataset, device)
-    folder = project.workspace.model(
-        project.name, name or model_name(plan_name, configuration, plan, parts)
-    )
-    if not restart:
-        require_same_plan(folder, plan, configuration)
-    split = read_or_make_splits(project, fold)
-    store = preprocess(project, plan, plan_name, configuration)
-    request = TrainingRequest(
-        plan=plan,
-        name=configuration,
-        fold=fold,
-        split=split,
-        store=store,
-        folder=folder,
-        device=device,
-        seed=seed,
-        workers=project.workers,
-        restart=restart,
-        settings=given,
-    )
-    model = run(project, request, callbacks)
-    show_scores(validate(project, model, request))
-    print(model.folder)
-
-
-def with_choices(
-    project: Project,
-    plan: Plan,
-    name: str,
-    parts: Mapping[str, str | None],
-    settings: Mapping[str, Any],
-) -> Plan:
-    """The plan with the user's parts and settings in one configuration, all of them checked."""
-    from dataclasses import replace
-
-    from nnseg_core.project import (
-        apply_settings,
-        check_parts,
-        choose_part,
-        mirror_as_trained,
-        require_same_cases,
-    )
-
-    chosen = apply_settings(choose_part(plan.configurations[name], parts), settings)
-    require_same_cases(plan.configurations[name], chosen)
-    check_parts(project, chosen, plan.dataset)
-    chosen = mirror_as_trained(project, chosen, plan.dataset)
-    return replace(plan, configurations={**plan.configurations, name: chosen})
-
-
-def model_name(
-    plan_name: str, configuration: str, plan: Plan, parts: Mapping[str, str | None]
-) -> str:
-    """``3d_fullres-quick``: what tells this model from others of the dataset."""
-    trainer = plan.configurations[configuration].trainer.name
-    others = [given for part, given in parts.items() if given and part != "trainer"]
-    pieces = [*([] if plan_name == "standard" else [plan_name]), configuration, trainer, *others]
-    return "-".join(pieces).replace(":", ".")
-
-
-def show_scores(scores: Scores) -> None:
-    """Print a table of means with their intervals, and what was missed."""
-    from nnseg_core.cli.display import table
-    from nnseg_core.scoring.tables import table as rows_of
-
-    columns, *rows = rows_of(scores)
-    table(columns, rows, title=f"cases: {len(scores.cases)}; mean (95 % interval)")
+    print(carry_out(project, order))

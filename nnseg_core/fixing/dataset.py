@@ -21,6 +21,7 @@ from nnseg_core.checking import (
 )
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, find_images, open_dataset
+from nnseg_core.dataset.annotated import of_cases
 from nnseg_core.errors import DatasetError
 from nnseg_core.fixing.case import Mended, mend_case
 from nnseg_core.fixing.change import Change
@@ -77,7 +78,7 @@ def fix_dataset(
         left_out = {m.identifier for m in mended} - {m.identifier for m in kept}
         _remove(left_out, root, source.description.file_ending)
         _rewrite_masks(settled, root, source)
-        raw = _description(source, settled, len(kept))
+        raw = _description(source, settled, [m.identifier for m in kept])
         files.write_json(root / "dataset.json", raw)
         renumbered = _count_change(source.raw, len(kept))
         changes = (*changes, *renumbered)
@@ -173,13 +174,14 @@ def _rewrite_masks(settled: Settled, root: Path, source: Source) -> None:
         source.reader.write_label(path, label, geometry)
 
 
-def _description(source: Source, settled: Settled, cases: int) -> dict[str, Any]:
+def _description(source: Source, settled: Settled, cases: Sequence[str]) -> dict[str, Any]:
     """The ``dataset.json`` of the copy, in today's format."""
     kept = {key: value for key, value in source.raw.items() if key not in LISTS}
     description = source.description
     names: Mapping[str, Any] = source.raw["labels"]
     if all(key.isdecimal() for key in names):  # nnU-Net's first version: value -> name
         names = {name: int(value) for value, name in names.items()}
+    annotated = of_cases(cases, kept.pop("annotated", {}))
     channels = {str(number): name for number, name in enumerate(description.channels)}
     return {
         **kept,
@@ -187,7 +189,8 @@ def _description(source: Source, settled: Settled, cases: int) -> dict[str, Any]
         "labels": names,
         "file_ending": description.file_ending,
         **settled.raw,
-        "numTraining": cases,
+        **({"annotated": annotated} if annotated else {}),
+        "numTraining": len(cases),
     }
 
 

@@ -42,14 +42,14 @@ def settle_values(description: DatasetDescription, mended: Sequence[Mended]) -> 
     held = {m.identifier: m.check.voxels.keys() - {0} for m in mended if m.check.voxels}
     white = tuple(sorted(case for case, values in held.items() if values == {WHITE}))
     others = set().union(*(values for case, values in held.items() if case not in white))
-    if not white or not others <= {value, labels.ignore}:
+    if not white or not others <= {value, *labels.ignored}:
         return Settled()
     codes = frozenset({"mask-255"})
     if others:
         changes = tuple(Change("mask-255", f"255 is now {value}", case) for case in white)
         return Settled(changes=changes, masks=white, codes=codes)
-    declared = {BACKGROUND: 0, name: WHITE}
-    declared |= {} if labels.ignore is None else {IGNORE: labels.ignore}
+    declared: dict[str, Any] = {BACKGROUND: 0, name: WHITE}
+    declared |= {IGNORE: labels.ignore} if labels.ignored else {}
     message = f"{name!r} is declared as 255, as the masks have it; predictions will have it too"
     change = Change("mask-255", message, file="dataset.json")
     return Settled(raw={"labels": declared}, changes=(change,), codes=codes)

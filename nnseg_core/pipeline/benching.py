@@ -22,6 +22,7 @@ from nnseg_core import files, kinds
 from nnseg_core.case import Prediction, PreprocessedCase, RawCase
 from nnseg_core.contracts import Callback, Predictor, Preprocessor
 from nnseg_core.dataset import CaseRef
+from nnseg_core.normalizing import normalization_facts
 from nnseg_core.pipeline.prediction import write_mask
 from nnseg_core.pipeline.preprocessing import read_case
 from nnseg_core.pipeline.training import TrainingRequest, build_trainer, make_task
@@ -178,7 +179,11 @@ def time_stages(
 ) -> dict[str, float]:
     """Seconds that reading, preprocessing, predicting and exporting a case take."""
     reader, configuration = project.reader(), task.configuration
-    preprocessor: Preprocessor = project.build(kinds.PREPROCESSOR, configuration.preprocessor)
+    preprocessor: Preprocessor = project.build(
+        kinds.PREPROCESSOR,
+        configuration.preprocessor,
+        **normalization_facts(project.plugins, configuration, project.typed),
+    )
     predictor: Predictor = project.build(kinds.PREDICTOR, configuration.predictor)
     seconds: dict[str, float] = {}
 

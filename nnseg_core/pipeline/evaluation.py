@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nnseg_core import files
 from nnseg_core.checking.case import check_values, count_values
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, Labels, read_description
+from nnseg_core.ensemble import read_plan_of
 from nnseg_core.errors import CasesFailed, DatasetError
 from nnseg_core.parallel import map_cases, values
 from nnseg_core.progress import Report, silent
@@ -38,7 +40,22 @@ def evaluate(
     ``CasesFailed`` where no case can be scored.
     """
     pairs = _pairs(predictions, references, description.file_ending, allow_missing)
-    work = partial(_score, reader=reader, labels=description.labels, tolerance=tolerance)
+    return score_pairs(
+        *(reader, description, pairs), tolerance=tolerance, workers=workers, report=report
+    )
+
+
+def score_pairs(
+    reader: Reader,
+    description: DatasetDescription,
+    pairs: Sequence[CaseRef],
+    *,
+    tolerance: float = TOLERANCE,
+    workers: int = 0,
+    report: Report = silent,
+) -> tuple[Scores, CasesFailed | None]:
+    """Score masks against references; ``images`` of a pair is its mask. Raises as ``evaluate``."""
+    work = partial(_score, reader=reader, description=description, tolerance=tolerance)
     scored: dict[str, CaseScores] = {}
     failed = None
     try:
@@ -82,6 +99,25 @@ def find_description(given: Path | None, predictions: Path, references: Path) ->
     return read_description(path)[0]
 
 
+def find_labels(
+    model: Path | None, given: Path | None, folders: Sequence[Path]
+) -> DatasetDescription:
+    """The description with the label names: a model's, or given, or found beside some folders.
+
+    Raises ``DatasetError`` when there is none.
+    """
+    if model is not None:
+        return read_plan_of(model).dataset
+    places = [place / "dataset.json" for f in folders for place in (f, f.resolve().parent)]
+    path = given or next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise DatasetError(
+            "the label names are not known: give --model, or --dataset-json with the dataset.json "
+            "that has them."
+        )
+    return read_description(path)[0]
+
+
 def _pairs(
     predictions: Path, references: Path, ending: str, allow_missing: bool
 ) -> tuple[CaseRef, ...]:
@@ -111,11 +147,21 @@ def _pairs(
     return pairs
 
 
-def _score(pair: CaseRef, *, reader: Reader, labels: Labels, tolerance: float) -> CaseScores:
+def _score(
+    pair: CaseRef, *, reader: Reader, description: DatasetDescription, tolerance: float
+) -> CaseScores:
     prediction, _ = reader.read_label(pair.images[0])
     if pair.label is None:  # _pairs gives every pair its reference
         raise ValueError(pair)
     reference, geometry = reader.read_label(pair.label)
-    for finding in check_values(pair, count_values(reference), labels):
+    for finding in check_values(pair, count_values(reference), description.labels):
         raise DatasetError(str(finding))
-    return score_case(pair.identifier, prediction, reference, geometry.spacing, labels, tolerance)
+    return score_case(
+        pair.identifier,
+        prediction,
+        reference,
+        geometry.spacing,
+        description.labels,
+        tolerance,
+        description.annotated_in(pair.identifier),
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from nnseg_core import desk, files
 from nnseg_core.case import RawCase
 from nnseg_core.checking import CaseCheck, Finding, check_across, check_case, check_folder
 from nnseg_core.contracts import Planner, Reader
-from nnseg_core.dataset import CaseRef, DatasetDescription
-from nnseg_core.errors import DatasetError
+from nnseg_core.dataset import CaseRef, Dataset, DatasetDescription
+from nnseg_core.errors import DatasetError, PlanError
 from nnseg_core.fingerprint import CaseFingerprint, Fingerprint, merge
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.budget import DRAW_SECONDS, EXAMINE_SECONDS, PREPROCESS_SECONDS, budget
@@ -29,12 +30,15 @@ class Examination:
     """What one pass over a dataset's files gave.
 
     ``hashes`` maps each case to the SHA-256 of its files' content. ``fingerprint`` is None where
-    errors were found.
+    errors were found. ``checks`` are those of each case; ``added`` are cases that came while the
+    plan was frozen: the fingerprint knows nothing of them.
     """
 
     findings: tuple[Finding, ...]
     fingerprint: Fingerprint | None
     hashes: dict[str, str]
+    checks: tuple[CaseCheck, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -42,20 +46,26 @@ class Examination:
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
 
-def examine(project: Project, planner: Planner) -> Examination:
+def examine(project: Project, planner: Planner, whole: bool = False) -> Examination:
     """Check and measure a dataset, unless its files have been measured before and not changed.
 
-    Raises ``DatasetError`` when every image is of a kind that cannot be opened at all.
+    Where the project freezes its plan, only new and changed files are looked at, and the
+    fingerprint stays as it is; ``whole`` measures all cases where some came so.
+
+    Raises ``DatasetError`` when every image is of a kind that cannot be opened at all,
+    ``PlanError`` where there is nothing yet to be frozen.
     """
     seen = _files_of(project.dataset.cases, project.dataset.folder)
     of_folder = check_folder(project.dataset)
     of_files = _read_examination(project, planner, seen)
-    if of_files is None:
-        of_files = _examine_files(project, planner)
+    if of_files is None or (whole and of_files.added):
+        frozen = project.freeze_plan and not whole
+        of_files = (_examine_new if frozen else _examine_files)(project, planner)
         if _with_folder(of_files, of_folder).fingerprint is not None:
             assert of_files.fingerprint is not None
-            files.write_json(project.workspace.fingerprint(project.name), of_files.fingerprint)
-            record = _record(of_files, seen, planner)
+            if not frozen:
+                files.write_json(project.workspace.fingerprint(project.name), of_files.fingerprint)
+            record = _record(of_files, seen, planner, project.dataset.description)
             files.write_json(project.workspace.cases(project.name), record)
     return _with_folder(of_files, of_folder)
 
@@ -90,6 +100,24 @@ def _with_folder(of_files: Examination, of_folder: tuple[Finding, ...]) -> Exami
 
 def _examine_files(project: Project, planner: Planner) -> Examination:
     dataset = project.dataset
+    ordered = _examine_cases(project, planner, dataset.cases)
+    checks = tuple(result.check for result in ordered)
+    findings = all_findings(checks, dataset)
+    measured = [result.fingerprint for result in ordered if result.fingerprint is not None]
+    clean = not any(finding.severity == "error" for finding in findings)
+    return Examination(
+        findings=findings,
+        fingerprint=merge(measured) if clean else None,
+        hashes={result.check.identifier: result.sha256 for result in ordered},
+        checks=checks,
+    )
+
+
+def _examine_cases(
+    project: Project, planner: Planner, cases: Sequence[CaseRef]
+) -> list[_CaseResult]:
+    """Look into some cases, and return what was found in their order."""
+    dataset = project.dataset
     reader = project.reader()
     work = partial(
         _examine_case,
@@ -98,7 +126,7 @@ def _examine_files(project: Project, planner: Planner) -> Examination:
         planner=planner,
         samples=SAMPLES // len(dataset.cases),
     )
-    needed = budget(dataset.cases, reader, project.workers)
+    needed = budget(cases, reader, project.workers)
     draws = SAMPLES * len(dataset.description.channels)
     # Workers stay for the preprocessing, which nearly always comes next.
     seconds = needed.voxels * (EXAMINE_SECONDS + PREPROCESS_SECONDS) + draws * DRAW_SECONDS
@@ -106,22 +134,52 @@ def _examine_files(project: Project, planner: Planner) -> Examination:
     if project.crew.starts(needed.workers, seconds):
         project.note(str(needed))
     results: dict[str, _CaseResult] = {}
-    outcomes = project.crew.map(work, dataset.cases, needed.workers, seconds)
+    outcomes = project.crew.map(work, cases, needed.workers, seconds)
     for case, result in values(outcomes):
         results[case.identifier] = result
-        project.report("examine", len(results), len(dataset.cases), case.identifier)
-    ordered = [results[case.identifier] for case in dataset.cases]
-    checks = [result.check for result in ordered]
-    findings = (
-        *(finding for check in checks for finding in check.findings),
-        *check_across(checks, dataset),
-    )
-    measured = [result.fingerprint for result in ordered if result.fingerprint is not None]
+        project.report("examine", len(results), len(cases), case.identifier)
+    return [results[case.identifier] for case in cases]
+
+
+def _examine_new(project: Project, planner: Planner) -> Examination:
+    """What is known of a dataset, with the cases that are new or have changed looked into."""
+    dataset = project.dataset
+    known = known_examination(project, planner)
+    if known is None:
+        raise PlanError(
+            f"--freeze-plan keeps what has been measured and planned, but in "
+            f"{project.workspace.root}, {project.name} has not been measured yet with these "
+            "channels and labels, or not by this planner. Leave --freeze-plan out."
+        )
+    fresh = [case for case in dataset.cases if case.identifier not in known.hashes]
+    results = _examine_cases(project, planner, fresh) if fresh else []
+    looked_at = {result.check.identifier: result for result in results}
+    checks = {check.identifier: check for check in known.checks}
+    checks |= {name: result.check for name, result in looked_at.items()}
+    hashes = known.hashes | {name: result.sha256 for name, result in looked_at.items()}
+    ordered = tuple(checks[case.identifier] for case in dataset.cases)
+    findings = all_findings(ordered, dataset)
     clean = not any(finding.severity == "error" for finding in findings)
+    names = {case.identifier for case in dataset.cases}
+    added = tuple(sorted({*known.added, *looked_at} & names))
+    project.note(
+        f"the plan is frozen: {len(fresh)} of {len(dataset.cases)} cases are new or have changed. "
+        "Only they are read; the fingerprint and the plan stay as they are."
+    )
     return Examination(
         findings=findings,
-        fingerprint=merge(measured) if clean else None,
-        hashes={name: results[name].sha256 for name in sorted(results)},
+        fingerprint=known.fingerprint if clean else None,
+        hashes={case.identifier: hashes[case.identifier] for case in dataset.cases},
+        checks=ordered,
+        added=added,
+    )
+
+
+def all_findings(checks: Sequence[CaseCheck], dataset: Dataset) -> tuple[Finding, ...]:
+    """The findings of every case, and of the cases side by side."""
+    return (
+        *(finding for check in checks for finding in check.findings),
+        *check_across(checks, dataset),
     )
 
 
@@ -182,34 +240,84 @@ def _measured_by(planner: Planner) -> str:
     return f"{type(planner).__module__}:{type(planner).measure.__qualname__}"
 
 
-def _record(examination: Examination, seen: Any, planner: Planner) -> dict[str, Any]:
+def _record(
+    examination: Examination, seen: Any, planner: Planner, description: DatasetDescription
+) -> dict[str, Any]:
     return {
         "measured_by": _measured_by(planner),
+        "of": _checked_against(description),
         "files": seen,
         "sha256": examination.hashes,
-        "findings": examination.findings,
+        "added": examination.added,
+        "checks": examination.checks,
     }
 
 
+def _checked_against(description: DatasetDescription) -> Any:
+    """All that the check of a case depends on beside its files, as JSON has it."""
+    return json.loads(json.dumps(asdict(replace(description, training_cases=None))))
+
+
 def _read_examination(project: Project, planner: Planner, seen: Any) -> Examination | None:
-    measured = project.workspace.fingerprint(project.name)
-    if not measured.is_file():
+    """What was found before, if nothing has changed since."""
+    record = _read_record(project, planner)
+    if record is None or record["files"] != seen:
         return None
-    known = _read_record(project.workspace.cases(project.name), seen, planner)
-    if known is None:
-        return None
-    findings, hashes = known
-    fingerprint = files.read_fingerprint(measured)
-    return Examination(findings=findings, fingerprint=fingerprint, hashes=hashes)
+    checks = _read_checks(project, record)
+    return Examination(
+        findings=all_findings(checks, project.dataset),
+        fingerprint=files.read_fingerprint(project.workspace.fingerprint(project.name)),
+        hashes=record["sha256"],
+        checks=checks,
+        added=tuple(record["added"]),
+    )
 
 
-def _read_record(
-    path: Path, seen: Any, planner: Planner
-) -> tuple[tuple[Finding, ...], dict[str, str]] | None:
-    if not path.is_file():
+def known_examination(project: Project, planner: Planner) -> Examination | None:
+    """What was found before in those cases whose files have not changed since.
+
+    None where nothing was measured, another planner measured, or channels or labels are others.
+    Its ``findings`` are not those of the dataset as it is now.
+    """
+    record = _read_record(project, planner)
+    if record is None or record["of"] != _checked_against(project.dataset.description):
         return None
-    record = files.read_json(path)
-    if (record.get("files"), record.get("measured_by")) != (seen, _measured_by(planner)):
+    seen = _files_of(project.dataset.cases, project.dataset.folder)
+    same = {name for name, stamps in seen.items() if record["files"].get(name) == stamps}
+    return Examination(
+        findings=(),
+        fingerprint=files.read_fingerprint(project.workspace.fingerprint(project.name)),
+        hashes={name: digest for name, digest in record["sha256"].items() if name in same},
+        checks=tuple(check for check in _read_checks(project, record) if check.identifier in same),
+        added=tuple(record["added"]),
+    )
+
+
+def known_checks(project: Project) -> tuple[CaseCheck, ...]:
+    """What has been found in the cases, whoever measured them; nothing where nobody did."""
+    path = project.workspace.cases(project.name)
+    record = files.read_json(path) if path.is_file() else {}
+    return _read_checks(project, record) if "checks" in record else ()
+
+
+def came_to_frozen_plan(project: Project) -> tuple[str, ...]:
+    """The cases that were added without a new fingerprint and plan."""
+    path = project.workspace.cases(project.name)
+    record = files.read_json(path) if path.is_file() else {}
+    return tuple(record.get("added", ()))
+
+
+def _read_checks(project: Project, record: dict[str, Any]) -> tuple[CaseCheck, ...]:
+    source = str(project.workspace.cases(project.name))
+    return files.validate(tuple[CaseCheck, ...], record["checks"], source=source)
+
+
+def _read_record(project: Project, planner: Planner) -> dict[str, Any] | None:
+    """What is written of the cases, if this planner measured them, in today's form."""
+    path = project.workspace.cases(project.name)
+    if not (path.is_file() and project.workspace.fingerprint(project.name).is_file()):
         return None
-    findings = files.validate(tuple[Finding, ...], record["findings"], source=str(path))
-    return findings, record["sha256"]
+    record: dict[str, Any] = files.read_json(path)
+    if record.get("measured_by") != _measured_by(planner) or "checks" not in record:
+        return None
+    return record

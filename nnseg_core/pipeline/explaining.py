@@ -7,10 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 from nnseg_core import kinds
+from nnseg_core.cascade import previous_values
 from nnseg_core.contracts import Architecture, Planner
 from nnseg_core.diagram import Diagram, levels
 from nnseg_core.explanation import Explanation, Reason
 from nnseg_core.fingerprint import Fingerprint
+from nnseg_core.normalizing import planning_facts
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.plugins import Plugins
 from nnseg_core.project import facts_of
@@ -26,7 +28,7 @@ def explain_plan(
     """
     name = plan.planner.name
     planner: Planner = plugins.resolve(kinds.PLANNER, name, typed=name in typed).build(
-        plan.planner.options
+        plan.planner.options, **planning_facts(plugins)
     )
     explain = getattr(planner, "explain", None)
     if explain is None:
@@ -62,10 +64,21 @@ def _diagram(plugins: Plugins, plan: Plan, names: Sequence[str], typed: frozense
     architecture = architecture_of(plugins, plan, configuration, typed)
     return Diagram(
         title=f"{', '.join(names)} ({configuration.architecture.name})",
-        inputs=_counted(len(plan.dataset.channels), "channel"),
+        inputs=_inputs(plan, names),
         outputs=_counted(labels.outputs, "region" if labels.is_regions else "class"),
         levels=levels(configuration, architecture, labels.declared),
     )
+
+
+def _inputs(plan: Plan, names: Sequence[str]) -> str:
+    """The channels of an image, and what a cascade takes beside them."""
+    said = _counted(len(plan.dataset.channels), "channel")
+    for name in names:
+        configuration = plan.configurations[name]
+        if values := previous_values(plan.dataset, configuration):
+            labels = _counted(len(values), "label")
+            said += f"; {name} also {labels} of {configuration.previous}"
+    return said
 
 
 def _built(

@@ -11,7 +11,8 @@ from nnseg_core.contracts import Planner
 from nnseg_core.dataset import DatasetDescription
 from nnseg_core.errors import PlanError
 from nnseg_core.fingerprint import Fingerprint
-from nnseg_core.pipeline.examine import examine, require_clean
+from nnseg_core.normalizing import planning_facts
+from nnseg_core.pipeline.examine import came_to_frozen_plan, examine, require_clean
 from nnseg_core.plan import ComponentRef, Plan
 from nnseg_core.plugins import Plugins
 from nnseg_core.project import Project, apply_plan_settings, check_parts
@@ -30,7 +31,7 @@ def plan_from_fingerprint(
     ``settings`` change what was decided, as ``--set`` does.
     """
     resolved = plugins.resolve(kinds.PLANNER, planner.name, typed=planner.name in typed)
-    built: Planner = resolved.build(planner.options)
+    built: Planner = resolved.build(planner.options, **planning_facts(plugins))
     reference = built.architecture
     architecture = plugins.resolve(
         kinds.ARCHITECTURE, reference.name, typed=reference.name in typed
@@ -48,7 +49,7 @@ def make_plan(
     before anything is written.
     """
     measuring = project.build(kinds.PLANNER, planner)
-    fingerprint = require_clean(examine(project, measuring))
+    fingerprint = require_clean(examine(project, measuring, whole=True))
     plan = plan_from_fingerprint(
         project.plugins,
         planner,
@@ -72,13 +73,16 @@ def read_or_make_plan(project: Project, planner: ComponentRef, name: str) -> Pla
     ``planner`` has options that it was not made with.
     """
     path = project.workspace.plan(project.name, name)
-    if not path.is_file():
+    if not path.is_file() and not project.freeze_plan:
         return make_plan(project, planner, name)
     plan = files.read_plan(path)
-    if plan.dataset != project.dataset.description:
+    description = project.dataset.description
+    if plan.dataset != description and not _frozen(project, plan):
+        grown = replace(plan.dataset, training_cases=description.training_cases) == description
         raise PlanError(
             f"{project.dataset.folder / 'dataset.json'} has changed since the plan {path} was "
-            "made. Run nnseg plan again."
+            "made. Run nnseg plan again"
+            + (", or let the new cases join this plan with --freeze-plan." if grown else ".")
         )
     asked = {**plan.planner.options, **planner.options}
     if planner.options and (plan.planner.name != planner.name or asked != plan.planner.options):
@@ -87,3 +91,11 @@ def read_or_make_plan(project: Project, planner: ComponentRef, name: str) -> Pla
             "replace it, or keep another one beside it with --plan NAME."
         )
     return plan
+
+
+def _frozen(project: Project, plan: Plan) -> bool:
+    """Whether only the number of cases has changed, and new ones join a frozen plan."""
+    known = replace(plan.dataset, training_cases=project.dataset.description.training_cases)
+    if known != project.dataset.description:
+        return False
+    return project.freeze_plan or bool(came_to_frozen_plan(project))

@@ -8,14 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnseg_core.case import PreprocessedCase, Segmentation
+from nnseg_core.case import Segmentation
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, find_images
 from nnseg_core.desk import Desk
+from nnseg_core.ensemble import Ensemble
 from nnseg_core.errors import DatasetError
 from nnseg_core.model import Model
 from nnseg_core.outcome import Outcome, attempt, values
@@ -23,6 +25,12 @@ from nnseg_core.pipeline.preprocessing import read_case
 from nnseg_core.progress import Report, silent
 from nnseg_core.stages import Stopwatch
 from nnseg_core.writing import make_folder, whole
+
+Prepared = Any
+"""What ``prepare`` of the model has made of a case: one preprocessed case, or one per member."""
+
+PROBABILITIES = "_probabilities.npz"
+"""Ending of the class probabilities beside a mask."""
 
 AHEAD = 32 * 2**20
 """Bytes of image files up to which a case is read while the one before it is predicted: less than
@@ -51,7 +59,7 @@ def find_inputs(inputs: Sequence[Path], ending: str) -> tuple[CaseRef, ...]:
 
 
 def predict(
-    model: Model,
+    model: Model | Ensemble,
     cases: Sequence[CaseRef],
     output: Path,
     probabilities: bool = False,
@@ -93,7 +101,7 @@ def write_mask(output: Path, segmentation: Segmentation, reader: Reader, ending:
     path = output / f"{segmentation.identifier}{ending}"
     if segmentation.probability is not None:
         _write_probabilities(
-            output / f"{segmentation.identifier}_probabilities.npz", segmentation.probability
+            output / f"{segmentation.identifier}{PROBABILITIES}", segmentation.probability
         )
     reader.write_label(path, segmentation.label, segmentation.geometry)
     return path
@@ -108,7 +116,7 @@ def _write_probabilities(path: Path, probability: NDArray[np.float32]) -> None:
 class _Work:
     """What is done to each case."""
 
-    model: Model
+    model: Model | Ensemble
     reader: Reader
     output: Path
     probabilities: bool
@@ -142,10 +150,10 @@ class _Work:
 
     def _prepared(
         self, cases: Sequence[CaseRef]
-    ) -> Iterator[tuple[CaseRef, Callable[[], PreprocessedCase]]]:
+    ) -> Iterator[tuple[CaseRef, Callable[[], Prepared]]]:
         """Each case with what prepares it, or waits for that where it has begun already."""
-        get: Callable[[], PreprocessedCase]
-        begun: Future[PreprocessedCase] | None = None
+        get: Callable[[], Prepared]
+        begun: Future[Prepared] | None = None
         with ThreadPoolExecutor(max_workers=1) as ahead:
             for case, following in zip(cases, [*cases[1:], None], strict=True):
                 get = begun.result if begun is not None else partial(self._prepare, case)
@@ -153,16 +161,14 @@ class _Work:
                 begun = ahead.submit(self._prepare, following) if following and small else None
                 yield case, get
 
-    def _prepare(self, case: CaseRef) -> PreprocessedCase:
+    def _prepare(self, case: CaseRef) -> Prepared:
         _require_channels(case, self.model.plan.dataset)
         with self.stopwatch.timing("read"):
             raw = read_case(case, self.reader)
         with self.stopwatch.timing("preprocess"):
-            return self.model.preprocessor.run(raw, self.model.plan, self.model.configuration)
+            return self.model.prepare(raw)
 
-    def _segment(
-        self, prepared: Callable[[], PreprocessedCase], desk: Desk, _: CaseRef
-    ) -> Segmentation:
+    def _segment(self, prepared: Callable[[], Prepared], desk: Desk, _: CaseRef) -> Segmentation:
         desk.stage = "reading and preprocessing it"
         preprocessed = prepared()
         desk.stage = "predicting it"

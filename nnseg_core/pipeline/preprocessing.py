@@ -13,6 +13,7 @@ from nnseg_core.case import RawCase
 from nnseg_core.claims import claim
 from nnseg_core.contracts import Planner, Preprocessor, Reader
 from nnseg_core.dataset import CaseRef
+from nnseg_core.normalizing import normalization_facts
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.budget import PREPROCESS_SECONDS, budget
 from nnseg_core.pipeline.costs import disk_of_cases, require_room
@@ -36,7 +37,7 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     planner: Planner = project.build(kinds.PLANNER, plan.planner)
     examination = examine(project, planner)
     fingerprint = require_clean(examination)
-    store = CaseStore(folder=project.workspace.store(project.name, plan_name, name))
+    store = store_of(project, plan, plan_name, name)
     keys = case_keys(plan, configuration, examination.hashes)
     if not _missing(project, store, keys):
         project.crew.close()
@@ -46,7 +47,11 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     work = partial(
         _preprocess_case,
         reader=reader,
-        preprocessor=project.build(kinds.PREPROCESSOR, configuration.preprocessor),
+        preprocessor=project.build(
+            kinds.PREPROCESSOR,
+            configuration.preprocessor,
+            **normalization_facts(project.plugins, configuration, project.typed),
+        ),
         plan=plan,
         configuration=configuration,
         store=store,
@@ -64,6 +69,23 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
         for done, (case, _) in enumerate(made, start=1):
             project.report("preprocess", done, len(missing), case.identifier)
     return store
+
+
+def store_of(project: Project, plan: Plan, plan_name: str, name: str) -> CaseStore:
+    """Where the cases of a configuration are; a cascade reads those of its full resolution."""
+    shared = shares_cases_with(plan, name)
+    return CaseStore(folder=project.workspace.store(project.name, plan_name, shared))
+
+
+def shares_cases_with(plan: Plan, name: str) -> str:
+    """The configuration whose cases are those of ``name``: of a cascade, an equal one if any."""
+    configuration = plan.configurations[name]
+    if configuration.previous is None:
+        return name
+    wanted = _fixed_by(plan, configuration)
+    others = [other for other, one in plan.configurations.items() if one.previous is None]
+    equal = (o for o in others if _fixed_by(plan, plan.configurations[o]) == wanted)
+    return next(equal, name)
 
 
 def _missing(project: Project, store: CaseStore, keys: Mapping[str, str]) -> list[CaseRef]:
@@ -122,7 +144,10 @@ def _fixed_by(plan: Plan, configuration: Configuration) -> str:
             "labels": asdict(plan.dataset.labels),
             "intensities": [asdict(channel) for channel in plan.intensities],
             "spacing": configuration.spacing,
-            "normalization": configuration.normalization,
+            "normalization": [
+                entry if isinstance(entry, str) else asdict(entry)
+                for entry in configuration.normalization
+            ],
             "mask_normalization": configuration.mask_normalization,
             "preprocessor": asdict(configuration.preprocessor),
         },

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,16 +15,20 @@ from nnseg_core.dataset import CaseRef
 from nnseg_core.fingerprint import Fingerprint, IntensityStatistics
 from nnseg_core.model import WEIGHTS_FILE, fold_folder
 from nnseg_core.pipeline.costs import Cost, disk_of_cases, estimate, known_speed
-from nnseg_core.pipeline.examine import examined_before, require_clean
+from nnseg_core.pipeline.examine import examined_before, known_examination, require_clean
 from nnseg_core.pipeline.explaining import architecture_of
 from nnseg_core.pipeline.planning import plan_from_fingerprint, read_or_make_plan
-from nnseg_core.pipeline.preprocessing import case_keys
-from nnseg_core.pipeline.splitting import FOLDS, read_or_make_splits
+from nnseg_core.pipeline.preprocessing import case_keys, shares_cases_with, store_of
+from nnseg_core.pipeline.splitting import (
+    current_state,
+    folds_wanted,
+    read_or_make_folds,
+    split_of,
+)
 from nnseg_core.plan import ComponentRef, Plan
 from nnseg_core.plugins import Plugins
 from nnseg_core.project import Project, facts_of
-from nnseg_core.splits import Split, choose_split, make_splits
-from nnseg_core.store import CaseStore
+from nnseg_core.splits import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,10 @@ def rehearse(project: Project, planner: ComponentRef, plan_name: str) -> Rehears
 
     Images are not read, only their headers where they have not been measured.
     """
-    examination = examined_before(project, project.build(kinds.PLANNER, planner))
+    measuring = project.build(kinds.PLANNER, planner)
+    examination = examined_before(project, measuring)
+    if examination is None and project.freeze_plan:
+        examination = known_examination(project, measuring)  # without the new cases
     fingerprint = (
         measured_from_headers(project) if examination is None else require_clean(examination)
     )
@@ -86,9 +93,11 @@ def missing_cases(
     cases = project.dataset.cases
     if rehearsal.hashes is None:
         return cases
-    store = CaseStore(folder=project.workspace.store(project.name, plan_name, name))
+    store = store_of(project, rehearsal.plan, plan_name, name)
     keys = case_keys(rehearsal.plan, rehearsal.plan.configurations[name], rehearsal.hashes)
-    return tuple(case for case in cases if store.key(case.identifier) != keys[case.identifier])
+    return tuple(
+        case for case in cases if store.key(case.identifier) != keys.get(case.identifier, "")
+    )
 
 
 def disk_needed(
@@ -98,7 +107,10 @@ def disk_needed(
     sizes = disk_of_cases(
         rehearsal.plan, rehearsal.plan.configurations[name], rehearsal.fingerprint
     )
-    by_case = dict(zip((case.identifier for case in project.dataset.cases), sizes, strict=True))
+    names = [case.identifier for case in project.dataset.cases]
+    if len(sizes) != len(names):  # the plan is frozen: new cases are not in the fingerprint
+        return sum(sizes) * len(missing) // len(sizes)
+    by_case = dict(zip(names, sizes, strict=True))
     return sum(by_case[case.identifier] for case in missing)
 
 
@@ -110,7 +122,9 @@ def costs(
     bench: Path | None = None,
     place: tuple[str, str] = ("", ""),
 ) -> dict[str, Cost]:
-    """The cost of each configuration but cascades, which use the cases of 3d_fullres.
+    """The cost of each configuration; a cascade's is that of its own stage.
+
+    Its cases are those of 3d_fullres, which cost nothing again.
 
     ``bench`` is the workspace's file of measurements, ``place`` the dataset and the plan in it.
     """
@@ -120,19 +134,30 @@ def costs(
     }
     speed = known_speed(bench, *place)
     return {
-        name: estimate(plan, name, fingerprint, architectures, speed)
-        for name, configuration in plan.configurations.items()
-        if not configuration.previous
+        name: _own_cost(plan, name, estimate(plan, name, fingerprint, architectures, speed))
+        for name in plan.configurations
     }
 
 
-def rehearse_split(project: Project, fold: str) -> tuple[Split, bool]:
-    """The cases of a fold, and whether the splits have been drawn already."""
+def _own_cost(plan: Plan, name: str, cost: Cost) -> Cost:
+    """Without what another configuration has to pay for."""
+    if shares_cases_with(plan, name) == name:
+        return cost
+    return replace(cost, disk=0, preprocessing_memory=0, preprocessing_seconds=0.0)
+
+
+def rehearse_splits(
+    project: Project, wanted: Sequence[str] | None
+) -> tuple[dict[str, Split], str, tuple[str, ...]]:
+    """The cases of the wanted folds, what would become of the splits, and what is to be said."""
+    if wanted and all(fold == "all" for fold in wanted):
+        return read_or_make_folds(project, wanted), "as they are", ()
+    state = current_state(project)
+    folds = folds_wanted(wanted, len(state.splits.folds))
     exists = project.workspace.splits(project.name).is_file()
-    if exists or fold == "all":
-        return read_or_make_splits(project, fold), exists
-    names = [case.identifier for case in project.dataset.cases]
-    return choose_split(make_splits(names, FOLDS), fold, names), False
+    changed = "would be extended by new cases" if exists else "would be drawn"
+    chosen = {fold: split_of(project, state.splits, fold) for fold in folds}
+    return chosen, changed if state.changed else "as they are", state.notes
 
 
 def rehearse_training(project: Project, plan: Plan, name: str, folder: Path, fold: str) -> Course:

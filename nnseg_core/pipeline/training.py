@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from nnseg_core import files, kinds
+from nnseg_core.cascade import with_previous
+from nnseg_core.case import PreprocessedCase
 from nnseg_core.claims import claim
-from nnseg_core.contracts import Callback, Trainer
-from nnseg_core.errors import ModelError, NnsegError
+from nnseg_core.contracts import Callback, Extends, Trainer
+from nnseg_core.dataset.annotated import partly_annotated
+from nnseg_core.errors import ModelError, NnsegError, PlanError
 from nnseg_core.model import (
     PLAN_FILE,
     WEIGHTS_FILE,
@@ -28,11 +31,24 @@ from nnseg_core.model import (
     save_weights,
     write_model,
 )
+from nnseg_core.normalizing import reference_of
+from nnseg_core.pipeline.starting import (
+    forget_start,
+    require_same_start,
+    start_from,
+    start_summary,
+)
+from nnseg_core.pipeline.trained_splits import require_same_split
 from nnseg_core.plan import Configuration, Plan
-from nnseg_core.project import PARTS, Project, facts_of
+from nnseg_core.project import PARTS, Project, check_partial_labels, facts_of
 from nnseg_core.splits import Split
+from nnseg_core.stopping import Stop, never
 from nnseg_core.store import CaseStore
-from nnseg_core.training import TrainedModel, TrainingTask
+from nnseg_core.team import current
+from nnseg_core.training import PreviousStage, TrainedModel, TrainingTask
+from nnseg_core.transfer.starting import Start
+
+RECORD_FILE = "run.json"
 
 RECORDED_PACKAGES = ("nnseg", "torch", "numpy", "scipy", "SimpleITK", "blosc2", "safetensors")
 
@@ -42,7 +58,10 @@ class TrainingRequest:
     """One training: which configuration of which plan, on which cases, into which model folder.
 
     ``settings`` are recorded as typed. ``restart`` throws away what the fold has; otherwise an
-    unfinished training goes on, and a finished one is left as it is.
+    unfinished training goes on, and a finished one is left as it is, unless it is to go on too:
+    ``extend_to`` so many epochs in all. ``stop`` may ask the trainer to stop. ``keep_logits``
+    stores those of the validation, which choosing an ensemble needs. ``previous`` is what a cascade
+    starts from (``pipeline/cascade.py`` provides it).
     """
 
     plan: Plan
@@ -55,19 +74,36 @@ class TrainingRequest:
     seed: int = 0
     workers: int = 1
     restart: bool = False
+    stop: Stop = never
+    extend_to: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    keep_logits: bool = True
+    previous: PreviousStage | None = None
+    start: Start | None = None
+
+    def case(self, identifier: str) -> PreprocessedCase:
+        """A case as the network takes it; in a cascade with the channels of the stage before."""
+        case = self.store.read(identifier)
+        if self.previous is None:
+            return case
+        return with_previous(case, self.previous.store.read(identifier), self.previous.values)
 
 
 def train(
-    project: Project, request: TrainingRequest, callbacks: Sequence[Callback] = ()
+    project: Project,
+    request: TrainingRequest,
+    callbacks: Sequence[Callback] = (),
+    wait: bool = False,
 ) -> TrainedModel:
     """Train one fold.
 
     Raises ``ModelError`` when the model folder holds folds that were trained with other settings,
-    and ``NnsegError`` while another run trains this one.
+    and ``NnsegError`` while another run trains this one, unless that is to ``wait`` for.
     """
-    require_trainable(request.plan, request.name)
-    with claim(fold_folder(request.folder, request.fold), "training"):
+    require_previous(request)
+    if not current().ranks.main:
+        return _train_beside(project, request)
+    with claim(fold_folder(request.folder, request.fold), "training", wait):
         return _train(project, request, callbacks)
 
 
@@ -79,21 +115,48 @@ def _train(
         delete_fold(request.folder, request.fold)
     require_same_plan(request.folder, request.plan, request.name)
     fold = fold_folder(request.folder, request.fold)
-    if (fold / WEIGHTS_FILE).is_file():
+    require_same_split(fold, request.split)
+    require_same_start(fold, request.start)
+    if (fold / WEIGHTS_FILE).is_file() and request.extend_to is None:
+        current().agree(False)
         return open_model(request.folder)
+    require_extendable(project, request)
     kept = _only(request.plan, request.name)
     write_model(request.folder, kept, request.name, _providers(project, configuration))
-    files.write_json(fold / "run.json", _run_record(project, request))
+    write_record(fold, _run_record(project, request), request.extend_to)
+    current().agree(True)
     _fit(project, request, callbacks)
     model = open_model(request.folder)
     project.plugins.manager.hook.nnseg_model_trained(model=model)
     return model
 
 
+def _train_beside(project: Project, request: TrainingRequest) -> TrainedModel:
+    """The part of all ranks but the first, which alone writes anything."""
+    if current().agree():
+        _fit(project, request, ())
+    return open_model(request.folder)
+
+
+def require_samples_for_all(project: Project, plan: Plan, name: str) -> None:
+    """Raise ``NnsegError`` where ranks outnumber the samples of a batch, before any long work."""
+    configuration = plan.configurations[name]
+    facts = facts_of(configuration, plan.dataset)
+    trainer = project.build(kinds.TRAINER, configuration.trainer, **facts)
+    current().ranks.samples(getattr(trainer, "batch_size", None) or configuration.batch_size)
+
+
 def _fit(project: Project, request: TrainingRequest, callbacks: Sequence[Callback]) -> None:
+    check_partial_labels(project, request.plan.configurations[request.name], request.plan.dataset)
     task = make_task(project, request)
     trainer = build_trainer(project, request)
-    save_weights(trainer.fit(task, callbacks), task.folder)
+    if start_from(project, request.plan, request.name, request.start, task):
+        _seed(request.seed)  # a resumed training has not built as many networks by now
+    network = trainer.fit(task, callbacks)
+    if current().ranks.main:
+        save_weights(network, task.folder)
+        forget_start(task.folder)
+    current().together()
 
 
 def make_task(project: Project, request: TrainingRequest) -> TrainingTask:
@@ -116,8 +179,39 @@ def make_task(project: Project, request: TrainingRequest) -> TrainingTask:
         workers=request.workers,
         seed=request.seed,
         resume=True,
+        stop=request.stop,
+        extend_to=request.extend_to,
+        previous=request.previous,
         report=project.report,
+        annotated=partly_annotated(
+            (*request.split.train, *request.split.validation),
+            dataset.annotated,
+            tuple(dataset.labels.values),
+        ),
     )
+
+
+def require_extendable(project: Project, request: TrainingRequest) -> None:
+    """Raise ``NnsegError`` where the fold is to be trained for longer and cannot be."""
+    if request.extend_to is None:
+        return
+    trainer = build_trainer(project, request)
+    if not isinstance(trainer, Extends):
+        name = request.plan.configurations[request.name].trainer.name
+        raise PlanError(f"the trainer {name!r} cannot extend a training, so leave out --extend.")
+    trainer.check_extension(fold_folder(request.folder, request.fold), request.extend_to)
+
+
+def write_record(fold: Path, record: Mapping[str, Any], extend_to: int | None) -> None:
+    """Write ``run.json``; an extension is noted in the record of the run that it extends."""
+    path = fold / RECORD_FILE
+    if extend_to is None or not path.is_file():
+        files.write_json(path, record)
+        return
+    before = files.read_json(path)
+    extensions = [e for e in before.get("extensions", []) if e["epochs"] != extend_to]
+    extensions.append({"epochs": extend_to, "started": record["started"]})
+    files.write_json(path, {**before, "extensions": extensions})
 
 
 def build_trainer(project: Project, request: TrainingRequest) -> Trainer:
@@ -135,13 +229,13 @@ def _seed(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def require_trainable(plan: Plan, name: str) -> None:
-    """Raise ``NnsegError`` for a configuration that is planned but cannot be trained yet."""
-    previous = plan.configurations[name].previous
-    if previous:
+def require_previous(request: TrainingRequest) -> None:
+    """Raise ``NnsegError`` for a cascade that nobody has prepared the stage before for."""
+    previous = request.plan.configurations[request.name].previous
+    if previous and request.previous is None:
         raise NnsegError(
-            f"{name} is a cascade, which this version plans but does not train. "
-            f"Train {previous} or 3d_fullres instead."
+            f"{request.name} is a cascade: it starts from segmentations by {previous}. Train it "
+            "with 'nnseg train', which makes them; from Python, with_previous_stage does."
         )
 
 
@@ -161,7 +255,8 @@ def require_same_plan(folder: Path, plan: Plan, name: str) -> None:
 
 def _only(plan: Plan, name: str) -> Plan:
     """The part of a plan that a model keeps."""
-    return replace(plan, configurations={name: plan.configurations[name]})
+    kept = {stage: plan.configurations[stage] for stage in plan.stages(name)}
+    return replace(plan, configurations=kept)
 
 
 def _providers(project: Project, configuration: Configuration) -> dict[str, str]:
@@ -169,7 +264,12 @@ def _providers(project: Project, configuration: Configuration) -> dict[str, str]
         name = getattr(configuration, part).name
         return f"{name} from {project.component(PARTS[part], name).provider}"
 
-    return {part: provider(part) for part in PARTS}
+    names = dict.fromkeys(reference_of(one).name for one in configuration.normalization)
+    known = project.plugins.of_kind(kinds.NORMALIZATION)  # a preprocessor may know other names
+    origins = {name: known[name].provider for name in names if name in known}
+    origins |= {name: name.partition(":")[0] for name in names if ":" in name}
+    normalization = ", ".join(f"{name} from {origin}" for name, origin in origins.items())
+    return {**{part: provider(part) for part in PARTS}, "normalization": normalization}
 
 
 def _run_record(project: Project, request: TrainingRequest) -> dict[str, Any]:
@@ -183,6 +283,7 @@ def _run_record(project: Project, request: TrainingRequest) -> dict[str, Any]:
         "seed": request.seed,
         "device": request.device,
         "settings": dict(request.settings),
+        "start": start_summary(fold_folder(request.folder, request.fold), request.start),
         "split": request.split,
         "case_keys": {case: request.store.key(case) for case in cases},
         "python": platform.python_version(),

@@ -13,6 +13,9 @@ from nnseg_core.dataset import Labels
 CHUNK = 2**20
 """Voxels that are counted at a time: measured the fastest of 2^16 to 2^23."""
 
+MOST_BITS = 8
+"""Of a value that is counted together with another: both fit 16 bits."""
+
 PAIRS = 2**17
 """Codes from which 65536 counters for pairs cost less than they save."""
 
@@ -65,7 +68,7 @@ def count_overlap(
     counts as background.
     """
     values = (0, *labels.foreground)
-    counts = _joint_counts(prediction, reference, values, labels.ignore)
+    counts = _joint_counts(prediction, reference, values, labels.ignored)
     return {name: _overlap(counts, values, covered) for name, covered in labels.values.items()}
 
 
@@ -73,16 +76,18 @@ def _joint_counts(
     prediction: NDArray[np.integer],
     reference: NDArray[np.integer],
     values: Sequence[int],
-    ignore: int | None,
+    ignored: Sequence[int],
 ) -> NDArray[np.int64]:
     """Voxels by (value in the reference, value in the prediction), as positions in ``values``."""
     columns = len(values)
     column = _lookup({value: index for index, value in enumerate(values)})
-    rows = values if ignore is None else (*values, ignore)  # the last row is dropped
-    row = _lookup({value: index * columns for index, value in enumerate(rows)})
+    row = _lookup(
+        {value: index * columns for index, value in enumerate(values)}
+        | dict.fromkeys(ignored, columns * columns)  # the last row, which is dropped
+    )
     counts = np.zeros(columns * (columns + 1), dtype=np.int64)
-    bits = max(rows).bit_length()
-    numbers = np.arange(1 << bits)
+    bits = max(*values, *ignored).bit_length()
+    numbers = np.arange(1 << bits if bits <= MOST_BITS else 0)
     cells = np.add.outer(row.take(numbers, mode="clip"), column.take(numbers, mode="clip")).ravel()
     for expected, found in _chunks(reference, prediction):
         codes = _codes(expected, found, bits)
@@ -108,7 +113,7 @@ def _codes(
     expected: NDArray[np.integer], found: NDArray[np.integer], bits: int
 ) -> NDArray[np.unsignedinteger] | None:
     """Both values of a voxel in one number, ``bits`` each; None where they do not fit."""
-    if bits > 8:
+    if bits > MOST_BITS:
         return None
     both = expected | found
     if both.min() < 0 or both.max() >> bits:

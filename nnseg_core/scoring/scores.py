@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,10 @@ class LabelScores(Overlap):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseScores:
-    """All labels of one case, by name. ``tolerance`` (mm) is that of the surface Dice."""
+    """The labels that are annotated in one case, by name.
+
+    ``tolerance`` (mm) is that of the surface Dice.
+    """
 
     identifier: str
     tolerance: float
@@ -114,6 +117,7 @@ def definitions(tolerance: float) -> dict[str, str]:
         "Dice 0, and the length of the image's diagonal as HD95",
         "absent": "a label in neither mask is not scored in that case and left out of the means",
         "ignored": "voxels with the ignore label in the reference do not count",
+        "not annotated": "a label that nobody has annotated in a case is not scored there",
         "foreground": "the mean of the means of all labels that occur",
         "interval": f"95 % bootstrap percentile interval over cases, {bootstrap.RESAMPLES} samples",
     }
@@ -126,8 +130,11 @@ def score_case(
     spacing: Sequence[float],
     labels: Labels,
     tolerance: float = TOLERANCE,
+    annotated: Collection[str] | None = None,
 ) -> CaseScores:
     """Score one case. Masks are (z, y, x), ``spacing`` and ``tolerance`` in mm.
+
+    Only labels that are ``annotated`` are scored; by default all are.
 
     Raises ``DatasetError`` when the masks differ in shape.
     """
@@ -152,6 +159,7 @@ def score_case(
                 **_volume_errors(overlap, voxel),
             )
             for name, overlap in overlaps.items()
+            if annotated is None or name in annotated
         },
     )
 
@@ -168,7 +176,9 @@ def summarise(cases: Sequence[CaseScores], labels: Labels, seed: int = 0) -> Sco
     values = _values(cases, names)
     means = bootstrap.mean(values, axis=0)
     drawn = bootstrap.resampled_means(values, np.random.default_rng(seed))
-    outcomes = [[case.labels[name].outcome for case in cases] for name in names]
+    outcomes = [
+        [case.labels[name].outcome for case in cases if name in case.labels] for name in names
+    ]
     return Scores(
         cases=tuple(cases),
         labels={
@@ -217,8 +227,8 @@ def _volume_errors(overlap: Overlap, voxel: float | None) -> dict[str, Any]:
 
 
 def _values(cases: Sequence[CaseScores], names: Sequence[str]) -> NDArray[np.float64]:
-    """Metrics by (case, label, metric); NaN where undefined."""
-    rows = [[[getattr(c.labels[n], m) for m in METRICS] for n in names] for c in cases]
+    """Metrics by (case, label, metric); NaN where undefined or not annotated."""
+    rows = [[[getattr(c.labels.get(n), m, None) for m in METRICS] for n in names] for c in cases]
     return np.array(rows, dtype=np.float64)
 
 

@@ -60,8 +60,8 @@ def label_distances(
     axes = [axis for axis, size in enumerate(reference.shape) if size > 1] or [0]
     missing = tuple(axis for axis in range(reference.ndim) if axis not in axes)  # of a planar image
     found, expected = prediction.squeeze(missing), reference.squeeze(missing)
-    if labels.ignore is not None:
-        counted = expected != labels.ignore
+    if labels.ignored:
+        counted = np.isin(expected, labels.ignored, invert=True)
         found, expected = found * counted, expected * counted
     boxes = _bounding_boxes(found), _bounding_boxes(expected)
     distances = {}

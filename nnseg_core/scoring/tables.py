@@ -53,7 +53,7 @@ def summary(scores: Scores, labels: Labels) -> dict[str, Any]:
         "metric_per_case": [
             {
                 "case": case.identifier,
-                "metrics": {keys[name]: _metrics(case.labels[name]) for name in keys},
+                "metrics": {keys[name]: _metrics(label) for name, label in case.labels.items()},
             }
             for case in scores.cases
         ],
@@ -98,9 +98,12 @@ def _means(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _mean_counts(cases: Iterable[CaseScores], names: Iterable[str]) -> dict[str, float]:
-    scored = [case.labels[name] for name in names for case in cases]
-    return {key: float(np.mean([getattr(s, f) for s in scored])) for key, f in COUNTS.items()}
+def _mean_counts(cases: Iterable[CaseScores], names: Iterable[str]) -> dict[str, float | None]:
+    scored = [case.labels[name] for name in names for case in cases if name in case.labels]
+    return {
+        key: float(np.mean([getattr(s, field) for s in scored])) if scored else None
+        for key, field in COUNTS.items()
+    }
 
 
 def _row(name: str, summary: Summary) -> tuple[str, ...]:

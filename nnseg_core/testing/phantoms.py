@@ -21,6 +21,7 @@ from nnseg_core.geometry import PLANAR_SPACING, Geometry
 from nnseg_core.writing import make_folder
 
 LABELS = {"background": 0, "liver": 1, "kidneys": 2, "vessel": 3}
+TWINS_LABELS = {"background": 0, "organ": 1}
 PLANAR_LABELS = {"background": 0, "cell": 1, "nucleus": 2}
 
 AIR, BODY, LIVER, VESSEL, KIDNEYS = 10.0, 100.0, 140.0, 155.0, 175.0  # mean brightness
@@ -59,9 +60,33 @@ def planar_phantom_case(random: Random, identifier: str = "phantom") -> RawCase:
     return _case(identifier, image[np.newaxis], label[np.newaxis], geometry, random)
 
 
+def twins_case(random: Random, identifier: str = "phantom") -> RawCase:
+    """Two equal balls, 16 x 24 x 96 voxels: the organ is the one nearer to a bright landmark.
+
+    The landmark lies at one end of the long axis, 27 mm or more from the balls, so that a patch of
+    less cannot tell which of them it shows. It takes a cascade, or a larger patch.
+    """
+    geometry = Geometry(shape=(16, 24, 96), spacing=(1.0, 1.0, 1.0))
+    grid = _grid(geometry.shape, geometry.spacing)
+    image = np.full(geometry.shape, BODY)
+    label = np.zeros(geometry.shape, dtype=np.int16)
+    side = 1 if random.random() < 0.5 else -1
+    image[_ellipsoid(grid, (0, 0, 40 * side), (5, 5, 5), random)] = 2 * BODY
+    for ball_side in (-1, 1):
+        ball = _ellipsoid(grid, (0, 0, 10 * ball_side), (4, 4, 4), random)
+        image[ball] = KIDNEYS
+        label[ball] = TWINS_LABELS["organ"] if ball_side == side else 0
+    return _case(identifier, image, label, geometry, random)
+
+
 def write_phantom(folder: Path, cases: int = 24, test_cases: int = 6, seed: int = 0) -> None:
     """Write a dataset folder of scans (``.nii.gz``), the test cases with labels in ``labelsTs``."""
     _write(folder, phantom_case, _write_volume, ".nii.gz", LABELS, (cases, test_cases, seed))
+
+
+def write_twins(folder: Path, cases: int = 12, test_cases: int = 4, seed: int = 0) -> None:
+    """Write a dataset folder of twins (``.nii.gz``), the test cases with labels in ``labelsTs``."""
+    _write(folder, twins_case, _write_volume, ".nii.gz", TWINS_LABELS, (cases, test_cases, seed))
 
 
 def write_planar_phantom(folder: Path, cases: int = 12, test_cases: int = 4, seed: int = 0) -> None:

@@ -48,12 +48,12 @@ def require_one_channel(values: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def to_mask(label: NDArray[Any], geometry: Geometry) -> NDArray[np.unsignedinteger]:
-    """A label map as uint8, or uint16 where a value reaches 255 (nnU-Net's rule)."""
+    """A label map as uint8, or uint16 where a value exceeds 255."""
     if label.shape != geometry.shape:
         raise ValueError(f"label has shape {label.shape} but its image has {geometry.shape}")
     if label.min() < 0 or label.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"label values {label.min()} to {label.max()} do not fit into a mask")
-    return np.ascontiguousarray(label, dtype=np.uint8 if label.max() < 255 else np.uint16)
+    return np.ascontiguousarray(label, dtype=np.uint8 if label.max() <= 255 else np.uint16)
 
 
 def _require_integers(values: NDArray[Any], path: Path) -> None:

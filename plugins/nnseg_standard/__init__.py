@@ -29,6 +29,20 @@ def nnseg_preprocessors() -> dict[str, str]:
 
 
 @hookimpl
+def nnseg_normalizations() -> dict[str, str]:
+    """nnU-Net's, for channels of these names."""
+    module = "nnseg_standard.preprocessing.normalize"
+    return {
+        "zscore": f"{module}:ZScore",
+        "ct": f"{module}:Ct",
+        "ct_per_image": f"{module}:CtPerImage",
+        "rescale_to_0_1": f"{module}:RescaleTo01",
+        "rgb_to_0_1": f"{module}:RgbTo01",
+        "nonorm": f"{module}:NoNormalization",
+    }
+
+
+@hookimpl
 def nnseg_architectures() -> dict[str, str]:
     """The two U-Nets."""
     return {
@@ -39,12 +53,13 @@ def nnseg_architectures() -> dict[str, str]:
 
 @hookimpl
 def nnseg_augmentations() -> dict[str, str]:
-    """The standard random changes, batchgenerators' or none; and one batch, to time a network."""
+    """Standard random changes, stronger ones, batchgenerators' or none; and one batch to time."""
     return {
         "standard": "nnseg_standard.augmentation.recipe:StandardAugmentation",
         "batchgenerators": (
             "nnseg_standard.augmentation.batchgenerators:BatchgeneratorsAugmentation"
         ),
+        "strong": "nnseg_standard.augmentation.strong:StrongAugmentation",
         "none": "nnseg_standard.augmentation.recipe:NoAugmentation",
         "constant": "nnseg_standard.measuring:ConstantBatch",
     }
@@ -52,13 +67,18 @@ def nnseg_augmentations() -> dict[str, str]:
 
 @hookimpl
 def nnseg_losses() -> dict[str, str]:
-    """Dice, cross entropy, and their sums."""
+    """Dice and its kin, cross entropy, and sums of both."""
     return {
         "dice_ce": "nnseg_standard.losses.compound:DiceCE",
         "dice": "nnseg_standard.losses.dice:Dice",
         "ce": "nnseg_standard.losses.cross_entropy:CrossEntropy",
         "topk": "nnseg_standard.losses.top_k:TopK",
         "dice_topk": "nnseg_standard.losses.compound:DiceTopK",
+        "focal_ce": "nnseg_standard.losses.focal:FocalCE",
+        "dice_focal": "nnseg_standard.losses.compound:DiceFocal",
+        "tversky": "nnseg_standard.losses.tversky:Tversky",
+        "generalized_dice": "nnseg_standard.losses.generalized_dice:GeneralizedDice",
+        "correlation": "nnseg_standard.losses.correlation:Correlation",
     }
 
 
@@ -68,16 +88,18 @@ def nnseg_trainers() -> dict[str, str]:
     return {
         "standard": "nnseg_standard.training.trainer:StandardTrainer",
         "quick": "nnseg_standard.training.quick:quick",
+        "finetune": "nnseg_standard.training.finetune:finetune",
     }
 
 
 @hookimpl
 def nnseg_callbacks() -> dict[str, str]:
-    """A line for whoever waits, a log for programs, a picture for people, figures for the bench."""
+    """A line, a log, a picture, warnings; figures for the bench."""
     return {
         "line": "nnseg_standard.callbacks.epoch_line:EpochLine",
         "csv": "nnseg_standard.callbacks.csv_log:CsvLog",
         "plot": "nnseg_standard.callbacks.plot:Plot",
+        "watchdog": "nnseg_standard.callbacks.watchdog:Watchdog",
         "meter": "nnseg_standard.measuring:Meter",
     }
 
@@ -90,10 +112,11 @@ def nnseg_predictors() -> dict[str, str]:
 
 @hookimpl
 def nnseg_postprocessors() -> dict[str, str]:
-    """Nothing, and the largest component."""
+    """Nothing, the largest component, and all large ones."""
     return {
         "none": "nnseg_standard.postprocessing.components:NoPostprocessing",
         "largest": "nnseg_standard.postprocessing.components:LargestComponent",
+        "large": "nnseg_standard.postprocessing.components:LargeComponents",
     }
 
 

@@ -12,6 +12,9 @@ import torch
 from torch.nn import functional
 
 from nnseg_core.errors import PlanError
+from nnseg_core.plan import Topology
+from nnseg_core.ranks import Ranks
+from nnseg_core.team import current
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +31,12 @@ torch.get_num_threads()
 def pick_device(name: str) -> torch.device:
     """``auto`` takes CUDA, else MPS, else the CPU; other names are torch's: ``cpu``, ``cuda:1``.
 
+    Of several ranks on a machine each has a GPU of its own, by ``auto`` as by ``cuda``.
+
     Raises ``PlanError`` for a device that this machine or this build of torch does not have.
     """
     present = available_devices()
+    name = of_this_rank(name, current().ranks, torch.cuda.device_count())
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda:0", "mps", "cpu") if kind in present))
     try:
@@ -40,6 +46,25 @@ def pick_device(name: str) -> torch.device:
     if device is None or _full_name(device) not in present:
         raise PlanError(f"there is no device {name!r}. Use one of: auto, {', '.join(present)}.")
     return device
+
+
+def of_this_rank(name: str, ranks: Ranks, gpus: int) -> str:
+    """The GPU of a rank where ``name`` leaves it open, by its number on its machine.
+
+    A scheduler may show each process only its own. Raises ``PlanError`` where several would share.
+    """
+    if ranks.count == 1 or gpus == 0 or not (name == "auto" or name.startswith("cuda")):
+        return name
+    if name.startswith("cuda:") and ranks.beside > 1:
+        raise PlanError(f"{ranks.beside} processes cannot share {name}. Use --device cuda.")
+    if name.startswith("cuda:") or (gpus == 1 and ranks.bound):
+        return name
+    if ranks.beside > gpus:
+        raise PlanError(
+            f"{ranks.beside} processes were launched on this machine, but it has {gpus} GPUs. "
+            f"Launch one for each: torchrun --nproc-per-node {gpus}, or srun --ntasks-per-node."
+        )
+    return f"cuda:{ranks.local}"
 
 
 def available_devices() -> tuple[str, ...]:
@@ -68,6 +93,21 @@ def pick_precision(device: torch.device, name: str = "auto") -> torch.dtype:
     return PRECISIONS[name]
 
 
+def bfloat16_fails(topology: Topology) -> bool:
+    """Whether a CPU would get gradients of this U-Net wrong in bfloat16.
+
+    Where features are exactly 2 deep, torch 2.13 leaves a part of the weight gradient of a
+    3 x 3 x 3 convolution as it was in memory, NaN included (measured; 1, 3 and more are right, and
+    so are all sizes of the other axes).
+    """
+    depth = topology.patch_size[0]
+    for stride, kernel in zip(topology.strides, topology.kernel_sizes, strict=True):
+        depth //= stride[0]
+        if len(kernel) == 3 and depth == 2 and kernel[0] > 1:
+            return True
+    return False
+
+
 def name_of(precision: torch.dtype) -> str:
     """The name that ``pick_precision`` knows it by."""
     return next(name for name, known in PRECISIONS.items() if known is precision)
@@ -78,11 +118,17 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, precision, enabled=precision is not torch.float32)
 
 
+def use_one_core() -> None:
+    """Let PyTorch use no other cores from this thread, for as long as the thread lives."""
+    torch.get_num_threads()  # a thread that has never asked would ask later, and forget the 1
+    torch.set_num_threads(1)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let PyTorch use no other cores from this thread; the setting holds for the thread only."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    use_one_core()
     try:
         yield
     finally:

@@ -61,9 +61,9 @@ class Meter:
         self._place = pick_device(task.device)
         precision = pick_precision(self._place, self.precision)
         self.device, self.computed_in = device_name(self._place), name_of(precision)
-        self.flops = count_operations(
-            task.network, len(configuration.normalization), configuration.patch_size
-        )
+        earlier = task.previous.values if task.previous else ()
+        inputs = len(configuration.normalization) + len(earlier)
+        self.flops = count_operations(task.network, inputs, configuration.patch_size)
         self.peak = probe_peak(self._place, precision)
         if self._place.type == "cuda":
             torch.cuda.empty_cache()

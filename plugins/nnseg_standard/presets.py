@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nnseg_core.plan import ComponentRef
 from nnseg_standard.planning.memory import Reference
+from nnseg_standard.planning.normalization import BY_CHANNEL_NAME, Choice
 from nnseg_standard.planning.planner import StandardPlanner
 
 RESIDUAL_UNET = ComponentRef(name="residual_unet")
@@ -17,6 +18,8 @@ def residual_m(
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
     architecture: ComponentRef = RESIDUAL_UNET,
+    normalization: Mapping[str, Choice] | None = None,
+    normalizations: tuple[str, ...] = BY_CHANNEL_NAME,
 ) -> StandardPlanner:
     """Plans residual U-Nets for 8 GB (nnU-Net's ResEnc M).
 
@@ -25,10 +28,18 @@ def residual_m(
         spacing: Target spacing in mm, (z, y, x), instead of the derived one.
         patch_size: Patch size in the plan's axis order, instead of the largest that fits.
         architecture: The network that is planned for.
+        normalization: Normalizations by channel, instead of those that channels are named after.
+        normalizations: Names that channels may have to choose theirs; nnseg gives them.
     """
     planner = _residual("residual_m", 8.0, 135_000_000, 680_000_000)
     return replace(
-        planner, memory=memory, spacing=spacing, patch_size=patch_size, architecture=architecture
+        planner,
+        memory=memory,
+        spacing=spacing,
+        patch_size=patch_size,
+        architecture=architecture,
+        normalization=normalization,
+        normalizations=normalizations,
     )
 
 
@@ -37,6 +48,8 @@ def residual_l(
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
     architecture: ComponentRef = RESIDUAL_UNET,
+    normalization: Mapping[str, Choice] | None = None,
+    normalizations: tuple[str, ...] = BY_CHANNEL_NAME,
 ) -> StandardPlanner:
     """Plans residual U-Nets for 24 GB (nnU-Net's ResEnc L).
 
@@ -45,10 +58,18 @@ def residual_l(
         spacing: Target spacing in mm, (z, y, x), instead of the derived one.
         patch_size: Patch size in the plan's axis order, instead of the largest that fits.
         architecture: The network that is planned for.
+        normalization: Normalizations by channel, instead of those that channels are named after.
+        normalizations: Names that channels may have to choose theirs; nnseg gives them.
     """
     planner = _residual("residual_l", 24.0, 380_000_000, 2_100_000_000)
     return replace(
-        planner, memory=memory, spacing=spacing, patch_size=patch_size, architecture=architecture
+        planner,
+        memory=memory,
+        spacing=spacing,
+        patch_size=patch_size,
+        architecture=architecture,
+        normalization=normalization,
+        normalizations=normalizations,
     )
 
 
@@ -57,6 +78,8 @@ def residual_xl(
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
     architecture: ComponentRef = RESIDUAL_UNET,
+    normalization: Mapping[str, Choice] | None = None,
+    normalizations: tuple[str, ...] = BY_CHANNEL_NAME,
 ) -> StandardPlanner:
     """Plans residual U-Nets for 40 GB (nnU-Net's ResEnc XL).
 
@@ -65,10 +88,18 @@ def residual_xl(
         spacing: Target spacing in mm, (z, y, x), instead of the derived one.
         patch_size: Patch size in the plan's axis order, instead of the largest that fits.
         architecture: The network that is planned for.
+        normalization: Normalizations by channel, instead of those that channels are named after.
+        normalizations: Names that channels may have to choose theirs; nnseg gives them.
     """
     planner = _residual("residual_xl", 40.0, 560_000_000, 3_600_000_000)
     return replace(
-        planner, memory=memory, spacing=spacing, patch_size=patch_size, architecture=architecture
+        planner,
+        memory=memory,
+        spacing=spacing,
+        patch_size=patch_size,
+        architecture=architecture,
+        normalization=normalization,
+        normalizations=normalizations,
     )
 
 

@@ -13,14 +13,14 @@ def encode(label: Tensor, labels: Labels) -> Tensor:
     """The target of a loss from a label map int16 (batch, *space); ``OUTSIDE`` is background.
 
     Class index int64 (batch, *space); for regions float32 (batch, output, *space). ``IGNORED``
-    where the label is the ignore label. Stays on the label's device and does not wait for it.
+    where the label is an ignored one. Stays on the label's device and does not wait for it.
     """
     label = label.clamp(min=0)
     target = _regions(label, labels) if labels.is_regions else _classes(label, labels)
-    if labels.ignore is None:
-        return target
-    ignored = label == labels.ignore
-    return target.masked_fill_(ignored[:, None] if labels.is_regions else ignored, IGNORED)
+    for value in labels.ignored:
+        ignored = label == value
+        target.masked_fill_(ignored[:, None] if labels.is_regions else ignored, IGNORED)
+    return target
 
 
 def _classes(label: Tensor, labels: Labels) -> Tensor:

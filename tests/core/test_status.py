@@ -68,6 +68,28 @@ def test_cases_are_counted_when_they_are_complete(workspace: Workspace) -> None:
     assert configuration.work is None
 
 
+def test_what_a_cascade_is_given_is_counted(workspace: Workspace) -> None:
+    before = dataset_status(workspace, NAME).size
+    stage = workspace.model(NAME, "first") / "next_stage" / "cascade"
+    for name in ("a.b2nd", "b.b2nd", ".c.new.b2nd"):
+        write(stage / name, "x" * 10)
+    write(workspace.model(NAME, "first") / "previous" / "fold_0" / "weights.safetensors", "x" * 5)
+
+    found = dataset_status(workspace, NAME)
+
+    assert found.models[0].next_stage == {"cascade": 2}
+    assert [fold.name for fold in found.models[0].folds] == ["0", "1"]
+    assert found.size == before + 35
+
+
+def test_a_mean_of_one_case_has_no_interval(workspace: Workspace) -> None:
+    scores = {"foreground_mean": {"Dice": 0.8, "interval": {"Dice": [None, None]}}, "mean": {}}
+    summary = workspace.model(NAME, "first") / "fold_0" / "validation" / "summary.json"
+    write(summary, json.dumps(scores, indent=2))
+
+    assert (fold(workspace, 0).dice, fold(workspace, 0).interval) == (0.8, None)
+
+
 def test_a_trained_fold_has_its_score(workspace: Workspace) -> None:
     trained = fold(workspace, 0)
 

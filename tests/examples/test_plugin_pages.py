@@ -20,6 +20,7 @@ from nnseg_core.geometry import Geometry, whole
 from nnseg_core.kinds import KINDS
 from nnseg_core.plan import Topology
 from nnseg_core.plugins import Component, import_reference
+from nnseg_core.testing.conformance import check_normalization
 from nnseg_core.testing.phantoms import phantom_case
 from nnseg_core.training import EpochReport
 from nnseg_standard.networks.plain_unet import PlainUnet
@@ -83,21 +84,23 @@ def test_reader_reads_what_it_has_written(build, tmp_path):
         reader.read([tmp_path / "b.npy"])
 
 
+STATISTICS = IntensityStatistics(
+    mean=1.0,
+    median=1.0,
+    std=1.0,
+    minimum=0.0,
+    maximum=2.0,
+    percentile_0_5=0.0,
+    percentile_99_5=2.0,
+)
+
+
 def planned(planner):
-    statistics = IntensityStatistics(
-        mean=1.0,
-        median=1.0,
-        std=1.0,
-        minimum=0.0,
-        maximum=2.0,
-        percentile_0_5=0.0,
-        percentile_99_5=2.0,
-    )
     fingerprint = Fingerprint(
         spacings=((3.0, 0.75, 0.8),),
         shapes=((30, 200, 200),),
         relative_size=1.0,
-        intensities=(statistics,),
+        intensities=(STATISTICS,),
     )
     description = DatasetDescription(
         name="a", channels=("MR",), labels=Labels(values={"liver": (1,)}), file_ending=".npy"
@@ -120,6 +123,15 @@ def test_preprocessor_cuts_the_brightest_voxels(build):
     uncut = StandardPreprocessor().run(bright, plan, plan.configurations["3d_fullres"])
 
     assert cut.image.max() < 10 < uncut.image.max()
+
+
+def test_normalization_cuts_a_window_and_conforms(build):
+    channel = np.array([[[-200.0, -100.0, 70.0, 500.0]]], dtype=np.float32)
+
+    windowed = build("normalization", low=-100.0, high=240.0).apply(channel, STATISTICS, None)
+
+    assert windowed.tolist() == [[[0, 0, 0.5, 1]]]
+    check_normalization(build("normalization"))
 
 
 @pytest.mark.parametrize("patch_size", [(16, 16), (8, 16, 16)])

@@ -155,7 +155,7 @@ def test_files_are_channels_and_must_agree(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".tiff"])
-@pytest.mark.parametrize(("largest", "kind"), [(254, np.uint8), (255, np.uint16)])
+@pytest.mark.parametrize(("largest", "kind"), [(255, np.uint8), (256, np.uint16)])
 def test_masks_return_unchanged(tmp_path, ending, largest, kind):
     mask = (pixels(1, 5, 6) % 3).astype(np.int16)
     mask[0, 0, 0] = largest

@@ -227,10 +227,10 @@ def test_geometry_survives_a_round_trip_as_far_as_the_format_keeps_it(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("largest", "kind"), [(254, np.uint8), (255, np.uint16), (3000, np.uint16)]
+    ("largest", "kind"), [(255, np.uint8), (256, np.uint16), (3000, np.uint16)]
 )
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_masks_take_the_smallest_type_below_255(tmp_path, ending, largest, kind):
+def test_masks_take_the_smallest_type(tmp_path, ending, largest, kind):
     mask = volume(2, 3, 4)
     mask[1, 1, 1] = largest
     path = tmp_path / f"mask{ending}"

@@ -25,7 +25,7 @@ def label(geometry, highest):
 
 def written_by_itk(path, values, geometry):
     mask = np.squeeze(values) if geometry.is_planar else values
-    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8 if values.max() < 255 else np.uint16))
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8 if values.max() <= 255 else np.uint16))
     image.SetSpacing(geometry.spacing[::-1][: image.GetDimension()])
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)

@@ -61,7 +61,7 @@ def test_a_spacing_file_that_tells_no_spacing_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("ending", [".tif", ".tiff"])
-@pytest.mark.parametrize(("largest", "kind"), [(254, np.uint8), (255, np.uint16)])
+@pytest.mark.parametrize(("largest", "kind"), [(255, np.uint8), (256, np.uint16)])
 def test_masks_return_with_their_spacing(tmp_path, ending, largest, kind):
     geometry = Geometry(shape=(4, 5, 6), spacing=(3.0, 0.1, 0.25))
     mask = (STACK % 3).astype(np.int16)

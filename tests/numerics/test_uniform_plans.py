@@ -71,6 +71,10 @@ def test_plan_equals_nnunets(dataset, planner, rows):
     assert [as_row(dataset, planner, *item) for item in alone(plan)] == rows
 
 
+def test_every_recorded_row_is_compared():
+    assert sum(len(parameters.values[2]) for parameters in recorded_plans()) == 107
+
+
 def alone(plan):
     """The configurations but the cascade's second stage, which repeats 3d_fullres."""
     cascade = plan.configurations.get("3d_cascade_fullres")

@@ -124,6 +124,28 @@ def train(plans: str, steps: str) -> None:
     os._exit(0)  # its data workers would otherwise be waited for
 
 
+def learn(dataset: str, configuration: str, plans: str, fold: str, seed: str, steps: str) -> None:
+    """Train a fold for ``EPOCHSxSTEPS`` on the CPU, then predict its validation cases."""
+    import random
+
+    import torch
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    torch.set_num_threads(os.cpu_count())
+    random.seed(int(seed))
+    np.random.seed(int(seed))
+    torch.manual_seed(int(seed))
+    trainer = get_trainer_from_args(
+        dataset, configuration, int(fold), plans_identifier=plans, device=torch.device("cpu")
+    )
+    epochs, iterations = map(int, steps.split("x"))
+    trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, iterations
+    trainer.num_val_iterations_per_epoch = 1
+    trainer.run_training()
+    trainer.perform_actual_validation()
+    os._exit(0)  # its data workers would otherwise be waited for
+
+
 def names(plans: str, dataset: str, output: str) -> None:
     """Write the names of the weights of the network of a plan."""
     Path(output).write_text(json.dumps(list(_network(plans, dataset).state_dict())))

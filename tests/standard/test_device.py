@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from nnseg_core.errors import PlanError
 from nnseg_core.machine import usable_cores
+from nnseg_core.plan import Topology
 from nnseg_standard import device
 from nnseg_standard.device import autocast, pick_device, pick_precision
 
@@ -165,3 +167,40 @@ def test_threads_that_use_one_core_leave_the_others_to_this_thread():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert told.stdout.strip() == "2"
+
+
+def test_a_thread_that_uses_one_core_keeps_to_it_whatever_others_set():
+    """A thread that has never asked how many cores there are would take over what others set."""
+    ready, go_on, used = threading.Event(), threading.Event(), []
+
+    def work():
+        device.use_one_core()
+        ready.set()
+        go_on.wait(10)
+        used.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait(10)
+    torch.set_num_threads(torch.get_num_threads())  # as a thread does that has used one, and ends
+    go_on.set()
+    thread.join()
+    assert used == [1]
+
+
+@pytest.mark.parametrize(
+    ("patch", "strides", "kernel", "fails"),
+    [
+        ((8, 16, 16), ((1, 1, 1), (2, 2, 2), (2, 2, 2)), (3, 3, 3), True),
+        ((8, 16, 16), ((1, 1, 1), (2, 2, 2), (1, 2, 2)), (3, 3, 3), False),
+        ((12, 16, 16), ((1, 1, 1), (2, 2, 2), (2, 2, 2)), (3, 3, 3), False),  # 3 deep
+        ((2, 16, 16), ((1, 1, 1), (2, 2, 2), (1, 2, 2)), (3, 3, 3), True),
+        ((2, 16, 16), ((1, 1, 1), (1, 2, 2), (1, 2, 2)), (1, 3, 3), False),
+        ((8, 8), ((1, 1), (2, 2), (2, 2)), (3, 3), False),
+    ],
+)
+def test_bfloat16_fails_where_features_are_two_deep(patch, strides, kernel, fails):
+    topology = Topology(
+        patch_size=patch, features=(4, 8, 8), strides=strides, kernel_sizes=(kernel,) * 3
+    )
+    assert device.bfloat16_fails(topology) is fails

@@ -88,15 +88,16 @@ class BatchgeneratorsAugmentation(RecipeOptions):
     def _apply_one(
         self, image: NDArray[np.float32], label: NDArray[np.int16], drawn: Seeded
     ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-        """Image (channel, *source) and label (*source) become image (channel, *patch) and label."""
+        """Image (channel, *source) and label ([map,] *source) become a patch of them."""
         transforms = transforms_of(self, drawn.patch_size)
+        maps = label.reshape(1, -1, *image.shape[1:]).astype(np.float32)
         with seeded(drawn.seed):
-            done = transforms(data=image[None].copy(), seg=label[None, None].astype(np.float32))
-        image, label = done["data"][0], done["seg"][0, 0].astype(np.int16)
+            done = transforms(data=image[None].copy(), seg=maps)
+        image, moved = done["data"][0], done["seg"][0].astype(np.int16)
         for channel, masked in enumerate(self.mask_normalization):
             if masked:
-                image[channel][label < 0] = 0
-        return image, label
+                image[channel][moved[0] < 0] = 0
+        return image, moved if label.ndim == image.ndim else moved[0]
 
 
 def transforms_of(options: BatchgeneratorsAugmentation, patch_size: tuple[int, ...]) -> Compose:
@@ -157,14 +158,16 @@ def _spatial(options: BatchgeneratorsAugmentation, patch_size: tuple[int, ...]) 
         angle_y=(-limit, limit),
         angle_z=(-limit, limit),
         p_rot_per_sample=options.rotation_probability,
+        p_rot_per_axis=options.rotation_axis_probability,
         scale=options.scaling_range,
+        independent_scale_for_each_axis=options.scale_each_axis,
         p_scale_per_sample=options.scaling_probability,
         border_mode_data="constant",
         border_cval_data=0,
-        order_data=3,
+        order_data=0 if options.nearest_image else 3,
         border_mode_seg="constant",
         border_cval_seg=OUTSIDE,
-        order_seg=1,
+        order_seg=0 if options.nearest_label else 1,
         random_crop=False,
     )
 

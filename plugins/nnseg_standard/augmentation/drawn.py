@@ -16,7 +16,8 @@ class Drawn:
     """All that happens to one patch.
 
     ``source_size`` is how much of the image to read, voxels per axis, centred on the patch.
-    ``axes`` is how many axes, counted from the last, turn and lose resolution. Mappings go from
+    ``axes`` is how many axes, counted from the last, turn and lose resolution. ``nearest_image``
+    and ``nearest_label`` say what is not interpolated there. Mappings go from
     channel to parameter and name only the channels concerned.
     """
 
@@ -24,6 +25,8 @@ class Drawn:
     patch_size: tuple[int, ...]
     axes: int
     transformation: spatial.Transformation | None = None
+    nearest_image: bool = False
+    nearest_label: bool = False
     noise_deviation: float | None = None
     noise_seed: int = 0
     blur: dict[int, tuple[float, ...]] = field(default_factory=dict)
@@ -41,7 +44,7 @@ def apply_batch(
     drawn: Sequence[Drawn],
     mask_normalization: Sequence[bool],
 ) -> tuple[Tensor, Tensor]:
-    """Apply to images (channel, *source) and labels (*source) what was drawn for each; stack.
+    """Apply to images (channel, *source) and labels ([map,] *source) what was drawn; stack.
 
     Patch by patch: few are changed in the same way, and so a patch has the same bits in any batch.
     """
@@ -57,18 +60,34 @@ def apply_batch(
 def apply_one(
     image: Tensor, label: Tensor, drawn: Drawn, mask_normalization: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
-    """Apply in nnU-Net's order: space, noise, grey values, mirror, mask. The input is kept."""
+    """Apply in nnU-Net's order: space, noise, grey values, mirror, mask. The input is kept.
+
+    Of several label maps (map, *source) the first is the truth.
+    """
     if drawn.transformation is None:
         image = image.clone()
     else:
-        image, label = spatial.resample(image, label, drawn.transformation.matrix, drawn.patch_size)
+        image, label = spatial.resample(
+            image,
+            label,
+            drawn.transformation.matrix,
+            drawn.patch_size,
+            drawn.nearest_image,
+            drawn.nearest_label,
+        )
     _change_values(image, drawn)
     if drawn.mirrored:
         image, label = spatial.mirror(image, label, drawn.mirrored)
+    mask(image, label, mask_normalization)
+    return image, label
+
+
+def mask(image: Tensor, label: Tensor, mask_normalization: Sequence[bool]) -> None:
+    """Set channels to 0 outside the non-zero region, in place."""
+    truth = label if label.ndim < image.ndim else label[0]
     for channel, masked in enumerate(mask_normalization):
         if masked:
-            image[channel].masked_fill_(label < 0, 0.0)
-    return image, label
+            image[channel].masked_fill_(truth < 0, 0.0)
 
 
 def _change_values(image: Tensor, drawn: Drawn) -> None:

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from nnseg_core.errors import PlanError
+from nnseg_standard.augmentation.previous import (
+    OPERATIONS,
+    Disturbance,
+    Removal,
+    Reshaping,
+    disturbed,
+)
 from nnseg_standard.augmentation.spatial import largest_source
 
 ANISOTROPIC = 3.0
@@ -26,10 +36,15 @@ class RecipeOptions:
         rotation_probability: Share of patches that are turned.
         rotation_degrees: Largest angle; by default 30 in 3D and 180 in 2D and within planes,
             but 15 for 2D patches longer than 1.5 times their width.
+        rotation_axis_probability: Share of the axes about which such a patch is turned.
         in_plane: Turn volumes, and lower their resolution, within planes of the last two axes
             only; by default where the longest axis is over 3 times the first.
         scaling_probability: Share of patches that are scaled.
         scaling_range: Factors; above 1 makes objects smaller.
+        scale_each_axis: Draw a factor for every axis instead of one for all.
+        nearest_image: Take the nearest voxel where a patch is turned or scaled, instead of
+            interpolating between its neighbours.
+        nearest_label: Take the nearest voxel's label there, instead of letting neighbours vote.
         noise_probability: Share of patches with Gaussian noise.
         noise_deviation: Range of its standard deviation, in units of the normalised image.
         blur_probability: Share of patches that may be blurred.
@@ -47,15 +62,27 @@ class RecipeOptions:
         gamma_range: Exponents of both; below and above 1 are equally probable.
         mirror_axes: Axes of the patch along which half of the patches are flipped; by default
             all.
+        previous_reshaping_probability: In a cascade, share of patches in which labels of the
+            previous stage are dilated, eroded, closed or opened.
+        previous_reshaping_label_probability: Share of labels that are in such a patch.
+        previous_reshaping_radius: Radii of the ball, in voxels.
+        previous_removal_probability: In a cascade, share of patches in which labels of the
+            previous stage lose a component.
+        previous_removal_label_probability: Share of labels that do in such a patch.
+        previous_removal_share: Components may be removed if they are less than this of a patch.
         mask_normalization: Per channel, whether it is set to 0 outside the non-zero region. The
             plan's configuration says so.
     """
 
     rotation_probability: float = 0.2
     rotation_degrees: float | None = None
+    rotation_axis_probability: float = 1.0
     in_plane: bool | None = None
     scaling_probability: float = 0.2
     scaling_range: tuple[float, float] = (0.7, 1.4)
+    scale_each_axis: bool = False
+    nearest_image: bool = False
+    nearest_label: bool = False
     noise_probability: float = 0.1
     noise_deviation: tuple[float, float] = (0.0, 0.1)
     blur_probability: float = 0.2
@@ -72,6 +99,12 @@ class RecipeOptions:
     gamma_probability: float = 0.3
     gamma_range: tuple[float, float] = (0.7, 1.5)
     mirror_axes: tuple[int, ...] | None = None
+    previous_reshaping_probability: float = 0.4
+    previous_reshaping_label_probability: float = 0.5
+    previous_reshaping_radius: tuple[float, float] = (1.0, 8.0)
+    previous_removal_probability: float = 0.2
+    previous_removal_label_probability: float = 0.5
+    previous_removal_share: float = 0.15
     mask_normalization: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
@@ -80,6 +113,7 @@ class RecipeOptions:
                 _check_probability(option.name, getattr(self, option.name))
             elif isinstance(option.default, tuple) and len(option.default) == 2:
                 _check_range(option.name, getattr(self, option.name))
+        _check_probability("previous_removal_share", self.previous_removal_share)
 
     def initial_patch_size(self, patch_size: tuple[int, ...]) -> tuple[int, ...]:
         """The largest source a patch may need; the first axis stays when turning in planes."""
@@ -116,6 +150,29 @@ class RecipeOptions:
                 f"{list(range(axes))}. Name some of them, or [] for none."
             )
         return tuple(allowed)
+
+    def disturb(self, random: np.random.Generator, channels: Tensor) -> Tensor:
+        """Labels of a cascade's previous stage, truth values (label, *patch), changed at random."""
+        return disturbed(channels, self.draw_disturbance(random, len(channels)))
+
+    def draw_disturbance(self, random: np.random.Generator, labels: int) -> Disturbance:
+        """What happens to the previous stage's labels, so many, in one patch."""
+        reshaped, removed = [], []
+        if random.random() < self.previous_reshaping_probability:
+            for label in random.permutation(labels):
+                if random.random() < self.previous_reshaping_label_probability:
+                    operation = list(OPERATIONS)[random.integers(len(OPERATIONS))]
+                    radius = random.uniform(*self.previous_reshaping_radius)
+                    reshaped.append(Reshaping(int(label), operation, radius))
+        if random.random() < self.previous_removal_probability:
+            for label in range(labels):
+                if random.random() < self.previous_removal_label_probability:
+                    removed.append(Removal(label, random.random()))
+        return Disturbance(
+            reshaped=tuple(reshaped),
+            removed=tuple(removed),
+            removable=self.previous_removal_share,
+        )
 
 
 def _check_probability(name: str, value: Any) -> None:

@@ -42,6 +42,8 @@ class StandardAugmentation(RecipeOptions):
             patch_size=patch_size,
             axes=self.turning_axes(patch_size),
             transformation=transformation,
+            nearest_image=self.nearest_image,
+            nearest_label=self.nearest_label,
             noise_deviation=random.uniform(*self.noise_deviation) if noisy else None,
             noise_seed=int(random.integers(2**63)),
             blur={
@@ -76,11 +78,20 @@ class StandardAugmentation(RecipeOptions):
         if not turns and not scales:
             return None
         limit = math.radians(self.largest_angle(patch_size)) if turns else 0.0
-        angles = 3 if self.turning_axes(patch_size) == 3 else 1
+        axes = self.turning_axes(patch_size)
+        angles = [random.uniform(-limit, limit) for _ in range(3 if axes == 3 else 1)]
+        if self.rotation_axis_probability < 1:
+            angles = [
+                angle if _fires(random, self.rotation_axis_probability) else 0.0 for angle in angles
+            ]
         return Transformation(
-            angles=tuple(random.uniform(-limit, limit) for _ in range(angles)),
-            scale=random.uniform(*self.scaling_range) if scales else 1.0,
+            angles=tuple(angles), scale=self._draw_scale(random, axes) if scales else 1.0
         )
+
+    def _draw_scale(self, random: np.random.Generator, axes: int) -> float | tuple[float, ...]:
+        if self.scale_each_axis:
+            return tuple(random.uniform(*self.scaling_range) for _ in range(axes))
+        return random.uniform(*self.scaling_range)
 
     def _source_size(
         self, transformation: Transformation | None, patch_size: tuple[int, ...]

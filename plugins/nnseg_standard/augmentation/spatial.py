@@ -31,11 +31,11 @@ class Transformation:
     """From positions in the patch to positions in its source, both relative to their centres.
 
     ``angles`` (radians) are about each axis in turn, or one in the plane of the last two axes.
-    A ``scale`` above 1 makes objects smaller.
+    A ``scale``, one for all axes of the patch or one for each, above 1 makes objects smaller.
     """
 
     angles: tuple[float, ...]
-    scale: float
+    scale: float | tuple[float, ...]
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -47,7 +47,8 @@ class Transformation:
             rotation[[first, second], [first, second]] = math.cos(angle)
             rotation[first, second], rotation[second, first] = -math.sin(angle), math.sin(angle)
             turned = rotation @ turned
-        return turned * self.scale
+        scaled: NDArray[np.float64] = turned * np.asarray(self.scale)
+        return scaled
 
 
 def largest_source(patch_size: Sequence[int], degrees: float) -> tuple[int, ...]:
@@ -83,23 +84,33 @@ def needed_source(
 
 
 def resample(
-    image: Tensor, label: Tensor, matrix: NDArray[np.float64], patch_size: Sequence[int]
+    image: Tensor,
+    label: Tensor,
+    matrix: NDArray[np.float64],
+    patch_size: Sequence[int],
+    nearest_image: bool = False,
+    nearest_label: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Transform image (channel, *source) and label (*source) into a patch.
+    """Transform image (channel, *source) and label ([map,] *source) into a patch.
 
     The image is interpolated linearly, 0 outside. A voxel's label is that of the greatest
-    linear weight among its neighbours, ``OUTSIDE`` beyond the source; the lowest wins ties.
+    linear weight among its neighbours, ``OUTSIDE`` beyond the source; the lowest wins ties. Or
+    either is that of the nearest voxel.
     """
     axes = len(matrix)
     positions = _positions(matrix, patch_size[-axes:], label.shape[-axes:], image.device)
-    moved = _interpolate(image.reshape(-1, *image.shape[-axes:]), positions)
-    voted = _vote(label.reshape(-1, *label.shape[-axes:]), positions)
-    return moved.reshape(image.shape[0], *patch_size), voted.reshape(*patch_size)
+    mode = "nearest" if nearest_image else "bilinear"
+    moved = _interpolate(image.reshape(-1, *image.shape[-axes:]), positions, mode)
+    choose = _nearest if nearest_label else _vote
+    voted = choose(label.reshape(-1, *label.shape[-axes:]), positions)
+    maps = label.shape[: label.ndim - len(patch_size)]
+    return moved.reshape(image.shape[0], *patch_size), voted.reshape(*maps, *patch_size)
 
 
 def mirror(image: Tensor, label: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Flip image (channel, *patch) and label (*patch) along some axes of the patch."""
-    return image.flip([axis + 1 for axis in axes]), label.flip(list(axes))
+    """Flip image (channel, *patch) and label ([map,] *patch) along some axes of the patch."""
+    maps = label.ndim - (image.ndim - 1)
+    return image.flip([axis + 1 for axis in axes]), label.flip([axis + maps for axis in axes])
 
 
 def _turning_axes(axes: int) -> tuple[tuple[int, int], ...]:
@@ -125,14 +136,14 @@ def _positions(
     return positions
 
 
-def _interpolate(stack: Tensor, positions: list[Tensor]) -> Tensor:
-    """Take a stack (n, *source) at the positions (*patch), linearly, 0 outside: (n, *patch)."""
+def _interpolate(stack: Tensor, positions: list[Tensor], mode: str) -> Tensor:
+    """Take a stack (n, *source) at the positions (*patch), 0 outside: (n, *patch)."""
     sizes = stack.shape[1:]
     grid = [(2 * at + 1) / size - 1 for at, size in zip(positions, sizes, strict=True)]
     moved = F.grid_sample(
         stack[None],
         torch.stack(grid[::-1], dim=-1)[None],  # grid_sample wants (x, y, z), from -1 to 1
-        mode="bilinear",
+        mode=mode,
         padding_mode="zeros",
         align_corners=False,
     )
@@ -155,6 +166,14 @@ def _vote(labels: Tensor, positions: list[Tensor]) -> Tensor:
     corner = _flat_index(undecided, labels.shape[1:], padded.shape[1:], plane)
     result[plane, voxel] = _elect(padded, corner, [at - at.floor() for at in undecided])
     return result.reshape(-1, *positions[0].shape)
+
+
+def _nearest(labels: Tensor, positions: list[Tensor]) -> Tensor:
+    """Labels (n, *source) of the voxels nearest to the positions (*patch): (n, *patch)."""
+    padded = F.pad(labels, (2,) * (2 * len(positions)), value=OUTSIDE)
+    middles = [at + 0.5 for at in positions]  # the voxel before which is the nearest
+    index = _flat_index(middles, labels.shape[1:], padded.shape[1:]).reshape(-1)
+    return padded.flatten(1).index_select(1, index).reshape(-1, *positions[0].shape)
 
 
 def _agreed(padded: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Watch a training: a line per epoch, a log, a picture."""
+"""Watch a training: a line per epoch, a log, a picture, warnings."""

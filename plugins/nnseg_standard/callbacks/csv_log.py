@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nnseg_core.training import EpochReport, TrainingTask
+from nnseg_core.writing import whole
 
 JSONL = "metrics.jsonl"
 CSV = "metrics.csv"
@@ -38,23 +40,36 @@ class CsvLog:
 
 
 def write_rows(folder: Path, reports: Sequence[EpochReport], append: bool = False) -> None:
-    """Write reports to both files, or add them at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mode = "a" if append else "w"
-    with (folder / JSONL).open(mode, encoding="utf-8") as file:
+    """Write reports to both files, which are replaced as a whole, or add them at the end."""
+    rows = [columns(report) for report in reports]
+    with _opened(folder / JSONL, append) as file:
         file.writelines(json.dumps(asdict(report)) + "\n" for report in reports)
-    with (folder / CSV).open(mode, encoding="utf-8", newline="") as file:
+    with _opened(folder / CSV, append) as file:
         table = csv.writer(file)
-        rows = [columns(report) for report in reports]
         table.writerows(row.keys() for row in rows[:1] if not append)
         table.writerows(row.values() for row in rows)
 
 
+@contextmanager
+def _opened(path: Path, append: bool) -> Generator[TextIO]:
+    """For text; a run that is killed while all is written anew leaves what was there."""
+    if append:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    with whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
 def columns(report: EpochReport) -> dict[str, Any]:
-    """A report as a flat row, with the Dice of each label in a column ``dice LABEL``."""
+    """A report as a flat row; what there is of each label in columns such as ``dice LABEL``."""
     row = asdict(report)
-    dice = row.pop("dice")
-    return {**row, **{f"dice {name}": value for name, value in dice.items()}}
+    by_label = {name: row.pop(name) for name in list(row) if isinstance(row[name], dict)}
+    return row | {
+        f"{name} {label}": value
+        for name, values in by_label.items()
+        for label, value in values.items()
+    }
 
 
 def reports_before(epoch: int, folder: Path) -> list[EpochReport]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nnseg_core.case import OUTSIDE
 from nnseg_core.geometry import Box, whole
 from nnseg_core.machine import free_memory, in_words
+from nnseg_core.team import current
 
 LABEL_BYTES, IMAGE_BYTES = 2, 4
 """Of a voxel: int16, float32."""
@@ -46,13 +47,16 @@ class PatchSource(Protocol):
         ...
 
     def patch(self, identifier: str, box: Box) -> tuple[Array, Array]:
-        """Image (channel, z, y, x) and label (z, y, x) of a box, which may reach outside."""
+        """Image (channel, z, y, x) and label (z, y, x) of a box, which may reach outside.
+
+        In a cascade two label maps, (2, z, y, x).
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HeldCase:
-    """What is kept of a case: image (channel, z, y, x), label (z, y, x), foreground."""
+    """What is kept of a case: image (channel, z, y, x), label ([map,] z, y, x), foreground."""
 
     image: Tensor
     label: Tensor
@@ -69,7 +73,7 @@ class HeldCases:
 
     def shape(self, identifier: str) -> tuple[int, int, int]:
         """Voxels per axis (z, y, x)."""
-        z, y, x = self._case(identifier).label.shape
+        z, y, x = self._case(identifier).label.shape[-3:]
         return z, y, x
 
     def foreground(self, identifier: str) -> Mapping[str, NDArray[np.int32]]:
@@ -77,7 +81,7 @@ class HeldCases:
         return self._case(identifier).foreground
 
     def patch(self, identifier: str, box: Box) -> tuple[Tensor, Tensor]:
-        """Image (channel, z, y, x) and label (z, y, x) of a box; 0 and ``OUTSIDE`` beyond."""
+        """Image (channel, z, y, x) and label ([map,] z, y, x); 0 and ``OUTSIDE`` beyond."""
         case = self._case(identifier)
         return cut(case.image, box, fill=0), cut(case.label, box, fill=OUTSIDE)
 
@@ -97,10 +101,17 @@ class HeldCases:
 
 
 def held_where_they_fit(
-    source: PatchSource, identifiers: Iterable[str], channels: int, device: torch.device
+    source: PatchSource,
+    identifiers: Iterable[str],
+    channels: int,
+    device: torch.device,
+    maps: int = 1,
 ) -> PatchSource:
-    """The cases kept on ``device`` if that is a GPU, else in the host's memory, else nowhere."""
-    size = size_of(source, identifiers, channels)
+    """The cases kept on ``device`` if that is a GPU, else in the host's memory, else nowhere.
+
+    ``maps`` are the label maps of a case.
+    """
+    size = size_of(source, identifiers, channels, maps)
     place = next((place for place, room in _rooms(device) if size <= room), None)
     if place is None:
         log.info("cases: %s, too much for the free memory; read from disk", in_words(size))
@@ -114,13 +125,14 @@ def _rooms(device: torch.device) -> Iterator[tuple[torch.device, float]]:
     if device.type == "cuda":
         yield device, CUDA_SHARE * torch.cuda.mem_get_info(device)[0]
     memory = free_memory()
-    yield torch.device("cpu"), HOST_SHARE * memory.free if memory else 0.0
+    share = HOST_SHARE / current().ranks.beside  # each rank keeps them for itself
+    yield torch.device("cpu"), share * memory.free if memory else 0.0
 
 
-def size_of(source: PatchSource, identifiers: Iterable[str], channels: int) -> int:
+def size_of(source: PatchSource, identifiers: Iterable[str], channels: int, maps: int = 1) -> int:
     """Bytes that cases take in memory."""
     voxels = sum(math.prod(source.shape(identifier)) for identifier in identifiers)
-    return voxels * (channels * IMAGE_BYTES + LABEL_BYTES)
+    return voxels * (channels * IMAGE_BYTES + maps * LABEL_BYTES)
 
 
 def cut(array: Tensor, box: Box, fill: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Batches for training: read patches, augment them, have them on the device before they are due.
 
-A batch is a pure function of a seed and of its number, so any thread may make it, in any order,
-and a training that resumes continues with the batches it would have had.
+A sample is a pure function of a seed, of the number of its batch, and of its own in there. So any
+thread may make a batch, in any order, a training that resumes continues with the batches it would
+have had, and of several processes that train together each makes only its own samples.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from nnseg_core.geometry import Box
 from nnseg_standard.augmentation.recipe import NoAugmentation
+from nnseg_standard.cascade import with_channels
 from nnseg_standard.data.sampling import centred, draw_box, forced_foreground
 from nnseg_standard.device import one_thread
 
@@ -57,7 +59,12 @@ class PatchFeed:
     """Makes batches of patches from the cases named, each case drawn with replacement.
 
     A ``patch_size`` of two axes takes slices. ``foreground_share`` of the patches lie around
-    foreground (nnU-Net: 0.33). Feeds that differ in ``stream`` share no random numbers.
+    foreground (nnU-Net: 0.33): the same number in every batch, or ``by_chance`` each by itself.
+    Feeds that differ in ``stream`` share no random numbers. ``samples`` are those of each batch
+    that are made here; by default all.
+
+    In a cascade the labels in ``store`` are two maps, and each value in ``previous`` makes a
+    channel of the second.
     """
 
     store: PatchSource
@@ -68,23 +75,51 @@ class PatchFeed:
     augmentation: Augmentation
     seed: int
     foreground_share: float = 0.33
+    by_chance: bool = False
     stream: int = TRAINING
+    samples: range | None = None
+    previous: tuple[int, ...] = ()
+
+    @property
+    def made(self) -> range:
+        """The samples of each batch that are made here."""
+        return range(self.batch_size) if self.samples is None else self.samples
+
+    @property
+    def inputs(self) -> int:
+        """Channels of a batch."""
+        return self.channels + len(self.previous)
 
     def batch(self, index: int, device: torch.device = CPU) -> Batch:
         """The batch of that number, read here and augmented on ``device``."""
-        random = np.random.default_rng([self.seed, self.stream, index])
-        forced = forced_foreground(self.batch_size, self.foreground_share)
         # Feeding threads that use all cores wait for each other and for the training. And the bits
         # of a batch would depend on where PyTorch cuts an array into pieces.
         with one_thread():
-            patches = [self._read(random, each, device) for each in forced]
+            randoms = [self._random(index, sample) for sample in self.made]
+            patches = [
+                self._read(random, self._forced(random, sample), device)
+                for random, sample in zip(randoms, self.made, strict=True)
+            ]
             image, label = self.augmentation.apply(*zip(*patches, strict=True))
+            if self.previous:
+                image, label = with_channels(
+                    image, label, self.previous, self.augmentation, randoms
+                )
         return Batch(image=image, label=label)
+
+    def _forced(self, random: np.random.Generator, sample: int) -> bool:
+        """Whether a sample must lie around foreground: its place says so, or chance."""
+        if self.by_chance:
+            return bool(random.random() < self.foreground_share)
+        return forced_foreground(self.batch_size, self.foreground_share)[sample]
+
+    def _random(self, index: int, sample: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.stream, index, sample])
 
     def _read(
         self, random: np.random.Generator, forced: bool, device: torch.device
     ) -> tuple[Tensor, Tensor, Any]:
-        """Image (channel, *source), label (*source) and what was drawn for a patch."""
+        """Image (channel, *source), label ([map,] *source) and what was drawn for a patch."""
         identifier = self.identifiers[int(random.integers(len(self.identifiers)))]
         drawn = self.augmentation.draw(random, self.patch_size, self.channels)
         try:
@@ -95,7 +130,7 @@ class PatchFeed:
             raise
         return (
             upload(image.reshape(-1, *drawn.source_size), device),
-            upload(label.reshape(drawn.source_size), device),
+            upload(label.reshape(*label.shape[:-3], *drawn.source_size), device),
             drawn,
         )
 

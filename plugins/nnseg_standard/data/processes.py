@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from nnseg_core.errors import NnsegError, PlanError
+from nnseg_core.stopping import SIGNALS
 from nnseg_standard.data.feed import CPU, Batch, PatchFeed, upload
 
 PATIENCE = 600.0
@@ -126,7 +127,9 @@ def _worker(feed: PatchFeed) -> Generator[Worker]:
 
 
 def _run(connection: Connection, feed: PatchFeed) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process hears it too, and ends us
+    for name in ("SIGINT", *SIGNALS):  # the other process hears them too, and ends us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     serve(connection, feed)
 
 

@@ -17,7 +17,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from nnseg_standard.device import autocast
+from nnseg_standard.device import autocast, use_one_core
 
 SMALL = 2**18
 """Voxels of a patch up to which cores go their own ways: larger ones keep all cores busy anyway,
@@ -72,7 +72,7 @@ def open_lanes(
     if lanes == 1:
         yield Lanes(alone, None, 1)
         return
-    with ThreadPoolExecutor(lanes, "nnseg-lane", torch.set_num_threads, (1,)) as pool:
+    with ThreadPoolExecutor(lanes, "nnseg-lane", use_one_core) as pool:
         yield Lanes(alone, pool, lanes)
 
 

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnseg_core.contracts import IGNORED
-from nnseg_standard.losses.softmax_sums import SoftmaxSums, softmax_sums
+from nnseg_standard.losses.overlap_sums import (
+    OverlapSums,
+    over_batch,
+    overlap_sums,
+    squared_sums,
+)
 
 
 @dataclass(frozen=True)
@@ -18,30 +22,26 @@ class Dice:
         batch_dice: sums over the batch before dividing, instead of averaging over samples.
         regions: whether outputs are regions (a sigmoid each) instead of classes (one softmax).
         smooth: added above and below the fraction, so that an absent class found absent scores 1.
+        squared: sums squares of probabilities below the fraction, as V-Net did.
+        background: counts the background as a class like others.
     """
 
     batch_dice: bool = False
     regions: bool = False
     smooth: float = 1e-5  # nnU-Net's value
+    squared: bool = False
+    background: bool = False
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """A scalar from -1 (perfect) to 0; see ``nnseg_core.contracts.Loss``."""
-        if not self.regions:
-            return self.of_classes(softmax_sums(logits, target))
-        probability, truth = logits.float().sigmoid(), target == 1
-        sums = (probability * truth, probability * (target != IGNORED), truth)
-        return -self._overlap(*(each.flatten(2).sum(dim=2) for each in sums)).mean()
+        sums_of = squared_sums if self.squared else overlap_sums
+        return self.of_sums(sums_of(logits, target, self.regions))
 
-    def of_classes(self, sums: SoftmaxSums) -> Tensor:
-        """The same for classes, from sums over voxels."""
-        return -self._overlap(sums.intersection, sums.predicted, sums.truth)[..., 1:].mean()
-
-    def _overlap(self, intersection: Tensor, predicted: Tensor, truth: Tensor) -> Tensor:
-        """Soft Dice ((batch,) output) of sums over voxels, (batch, output) each."""
+    def of_sums(self, sums: OverlapSums) -> Tensor:
+        """The same from sums over voxels, (batch, output) each."""
         if self.batch_dice:
-            intersection, predicted, truth = (
-                each.sum(dim=0) for each in (intersection, predicted, truth)
-            )
-        return (2 * intersection + self.smooth) / (
-            (predicted + truth + self.smooth).clamp(min=1e-8)  # nnU-Net's value
+            sums = over_batch(sums)
+        overlap = (2 * sums.intersection + self.smooth) / (
+            (sums.predicted + sums.truth + self.smooth).clamp(min=1e-8)  # nnU-Net's value
         )
+        return -(overlap if self.regions or self.background else overlap[..., 1:]).mean()

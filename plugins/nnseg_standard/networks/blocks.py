@@ -5,6 +5,7 @@ All numbers are nnU-Net's. Two-dimensional networks are those whose kernels have
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from nnseg_core.errors import PlanError
 from nnseg_standard.kernels.norm_activation import IDENTITY
 from nnseg_standard.networks.norm_activation import NormActivation
-from nnseg_standard.networks.options import Norm
+from nnseg_standard.networks.options import Layers
 
-LEAK = 0.01  # negative slope of the activation (nnU-Net's value)
 EPSILON = 1e-5  # added to the variance by the norm (nnU-Net's value)
+GROUPS = 8  # most groups of the group norm (the value of nnU-Net version 1)
+NNUNETS = Layers()
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPSAMPLINGS: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -54,7 +56,7 @@ def upsampling(inputs: int, outputs: int, stride: Sequence[int]) -> nn.Module:
 
 
 class ConvolutionBlock(nn.Module):
-    """Convolution, norm and, if ``activate``, leaky ReLU."""
+    """Convolution, norm and, if ``activate``, activation."""
 
     def __init__(
         self,
@@ -63,19 +65,17 @@ class ConvolutionBlock(nn.Module):
         kernel: Sequence[int],
         stride: Sequence[int] | None = None,
         *,
-        norm: Norm = "instance",
+        layers: Layers = NNUNETS,
         bias: bool = True,
         activate: bool = True,
     ) -> None:
         super().__init__()
         self.convolution = convolution(inputs, outputs, kernel, stride, bias)
-        self.norm: nn.Module
-        self.activation: nn.Module = nn.Identity()
-        if norm == "instance":
-            self.norm = NormActivation(outputs, EPSILON, LEAK if activate else IDENTITY)
-        else:
-            self.norm = _BATCH_NORMS[len(kernel)](outputs, eps=EPSILON)
-            self.activation = nn.LeakyReLU(LEAK, inplace=True) if activate else nn.Identity()
+        # The leaky ReLU and the instance norm are one layer.
+        joined = layers.norm == "instance" and layers.leak is not None
+        slope = layers.leak if activate and joined and layers.leak is not None else IDENTITY
+        self.norm = _norm(layers, outputs, len(kernel), slope)
+        self.activation = activation(layers) if activate and not joined else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, inputs, *space) to (batch, outputs, *space / stride)."""
@@ -83,10 +83,27 @@ class ConvolutionBlock(nn.Module):
         return activated
 
 
+def _norm(layers: Layers, channels: int, axes: int, slope: float) -> nn.Module:
+    if layers.norm == "instance":
+        return NormActivation(channels, EPSILON, slope)
+    if layers.norm == "batch":
+        return _BATCH_NORMS[axes](channels, eps=EPSILON)
+    if layers.norm == "group":
+        return nn.GroupNorm(math.gcd(GROUPS, channels), channels, eps=EPSILON)
+    return nn.Identity()
+
+
+def activation(layers: Layers) -> nn.Module:
+    """The activation as a layer of its own."""
+    if layers.leak is not None:
+        return nn.LeakyReLU(layers.leak, inplace=True)
+    return nn.GELU() if layers.activation == "gelu" else nn.Mish(inplace=True)
+
+
 class ResidualBlock(nn.Module):
     """Two convolution blocks around which the input is added (ResNet-D's way of pooling it).
 
-    It begins as the identity: the last norm starts at zero.
+    It begins as the identity: the last norm, if there is one, starts at zero.
     """
 
     def __init__(
@@ -95,13 +112,13 @@ class ResidualBlock(nn.Module):
         outputs: int,
         kernel: Sequence[int],
         stride: Sequence[int],
-        norm: Norm = "instance",
+        layers: Layers = NNUNETS,
     ) -> None:
         super().__init__()
-        self.first = ConvolutionBlock(inputs, outputs, kernel, stride, norm=norm)
-        self.second = ConvolutionBlock(outputs, outputs, kernel, norm=norm, activate=False)
-        self.skip = _skip(inputs, outputs, stride, norm)
-        self.activation = nn.LeakyReLU(LEAK, inplace=True)
+        self.first = ConvolutionBlock(inputs, outputs, kernel, stride, layers=layers)
+        self.second = ConvolutionBlock(outputs, outputs, kernel, layers=layers, activate=False)
+        self.skip = _skip(inputs, outputs, stride, layers)
+        self.activation = activation(layers)
         for parameter in self.second.norm.parameters():
             nn.init.zeros_(parameter)
 
@@ -111,7 +128,7 @@ class ResidualBlock(nn.Module):
         return added
 
 
-def _skip(inputs: int, outputs: int, stride: Sequence[int], norm: Norm) -> nn.Sequential:
+def _skip(inputs: int, outputs: int, stride: Sequence[int], layers: Layers) -> nn.Sequential:
     """The way around a residual block: average pooling and a projection, where needed."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if any(step != 1 for step in stride):
@@ -119,7 +136,7 @@ def _skip(inputs: int, outputs: int, stride: Sequence[int], norm: Norm) -> nn.Se
     if inputs != outputs:
         one = (1,) * len(stride)
         parts["projection"] = ConvolutionBlock(
-            inputs, outputs, one, norm=norm, bias=False, activate=False
+            inputs, outputs, one, layers=layers, bias=False, activate=False
         )
     return nn.Sequential(parts)
 
@@ -131,14 +148,14 @@ def convolution_stage(
     stride: Sequence[int] | None,
     *,
     convolutions: int,
-    norm: Norm,
+    layers: Layers,
 ) -> nn.Sequential:
     """Convolution blocks in a row; the first carries the stride."""
     sizes = (inputs, *(outputs,) * convolutions)
     strides = (stride, *(None,) * (convolutions - 1))
     return nn.Sequential(
         *(
-            ConvolutionBlock(before, after, kernel, step, norm=norm)
+            ConvolutionBlock(before, after, kernel, step, layers=layers)
             for (before, after), step in zip(pairwise(sizes), strides, strict=True)
         )
     )
@@ -151,23 +168,23 @@ def residual_stage(
     stride: Sequence[int],
     *,
     blocks: int,
-    norm: Norm,
+    layers: Layers,
 ) -> nn.Sequential:
     """Residual blocks in a row; the first carries the stride."""
     sizes = (inputs, *(outputs,) * blocks)
     strides = (tuple(stride), *((1,) * len(stride),) * (blocks - 1))
     return nn.Sequential(
         *(
-            ResidualBlock(before, after, kernel, step, norm)
+            ResidualBlock(before, after, kernel, step, layers)
             for (before, after), step in zip(pairwise(sizes), strides, strict=True)
         )
     )
 
 
-def initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module, layers: Layers = NNUNETS) -> None:
     """He-normal weights and no bias in every convolution, as nnU-Net begins."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-            nn.init.kaiming_normal_(module.weight, a=LEAK)
+            nn.init.kaiming_normal_(module.weight, a=layers.leak or 0.0)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -15,7 +15,7 @@ from nnseg_standard.networks.blocks import (
     initialise,
     upsampling,
 )
-from nnseg_standard.networks.options import Norm
+from nnseg_standard.networks.options import Layers
 
 
 class Encoder(nn.Module):
@@ -74,6 +74,16 @@ class UNet(nn.Module):
         decoded = self.decoder(self.encoder(image))
         return [head(features) for head, features in zip(self.heads, decoded, strict=False)]
 
+    def layers(self) -> list[tuple[str, ...]]:
+        """The names of its modules by layer, from input to output."""
+        stages = [(f"encoder.stages.{number}",) for number in range(len(self.encoder.stages))]
+        levels = [
+            (f"decoder.upsamplings.{number}", f"decoder.stages.{number}")
+            for number in range(len(self.decoder.stages))
+        ]
+        stem = [("encoder.stem",)] if list(self.encoder.stem.parameters()) else []
+        return [*stem, *stages, *levels, ("heads",)]
+
 
 def build_unet(
     topology: Topology,
@@ -82,19 +92,19 @@ def build_unet(
     *,
     decoder_convolutions: int,
     deep_supervision: bool,
-    norm: Norm,
+    layers: Layers,
 ) -> UNet:
     """Give ``encoder`` its decoder and heads, and all convolutions their first weights."""
     network = UNet(
         encoder,
-        _decoder(topology, decoder_convolutions, norm),
+        _decoder(topology, decoder_convolutions, layers),
         _heads(topology.features, outputs, len(topology.patch_size), deep_supervision),
     )
-    initialise(network)
+    initialise(network, layers)
     return network
 
 
-def _decoder(topology: Topology, convolutions: int, norm: Norm) -> Decoder:
+def _decoder(topology: Topology, convolutions: int, layers: Layers) -> Decoder:
     """Each stage has the features and the kernel of the encoder's stage at its resolution."""
     ascending = list(pairwise(topology.features))[::-1]
     kernels = topology.kernel_sizes[-2::-1]
@@ -104,7 +114,9 @@ def _decoder(topology: Topology, convolutions: int, norm: Norm) -> Decoder:
             for (here, below), stride in zip(ascending, topology.strides[:0:-1], strict=True)
         ),
         (
-            convolution_stage(2 * here, here, kernel, None, convolutions=convolutions, norm=norm)
+            convolution_stage(
+                2 * here, here, kernel, None, convolutions=convolutions, layers=layers
+            )
             for (here, _), kernel in zip(ascending, kernels, strict=True)
         ),
     )

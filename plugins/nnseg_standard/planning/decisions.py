@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nnseg_core.plan import Configuration, Plan
 from nnseg_standard.planning.memory import Batch, Reference, Trial
+from nnseg_standard.planning.mirroring import Mirroring
 from nnseg_standard.planning.spacing import TargetSpacing
 
 
@@ -51,7 +52,7 @@ class Decisions:
     ``target`` is what the dataset asks for, ``spacing`` (mm) what was taken: the same, or what the
     user gave. ``median_size`` is that of the images there, in voxels. All three are in the order
     of the files, (z, y, x). ``cases`` are those that count for the batch size. ``low`` is None
-    where there are no 3D configurations.
+    where there are no 3D configurations. ``mirroring`` says whether labels name sides.
     """
 
     plan: Plan
@@ -61,3 +62,4 @@ class Decisions:
     cases: int
     sizings: dict[str, Sizing]
     low: LowResolution | None
+    mirroring: Mirroring

@@ -15,7 +15,7 @@ from nnseg_core.fingerprint import Fingerprint, IntensityStatistics
 from nnseg_core.geometry import PLANAR_SPACING, resampled_shape
 from nnseg_standard.planning.decisions import Decisions
 from nnseg_standard.planning.explain_sizes import explain_sizes
-from nnseg_standard.planning.normalization import BY_CHANNEL_NAME, MOSTLY_EMPTY
+from nnseg_standard.planning.normalization import MOSTLY_EMPTY, Choice
 from nnseg_standard.planning.planner import SMALLEST_COVER, SMALLEST_GAIN
 from nnseg_standard.planning.spacing import ANISOTROPY, FINE_PERCENTILE
 from nnseg_standard.planning.wording import by_axis, listed, number, percent, times
@@ -51,6 +51,7 @@ def explain(
         ),
         _resampling(decisions, fingerprint),
         *_normalization(decisions, fingerprint),
+        *_mirroring(decisions),
         Reason(
             choice="configurations",
             value=", ".join(plan.configurations),
@@ -170,7 +171,7 @@ def _normalization(decisions: Decisions, fingerprint: Fingerprint) -> Iterator[R
     for channel, scheme, statistics in rules:
         yield Reason(
             choice="normalization",
-            value=f"{channel}: {scheme}",
+            value=f"{channel}: {_name(scheme)}",
             text=_scheme(channel, scheme, statistics),
         )
     kept = percent(fingerprint.relative_size)
@@ -191,26 +192,54 @@ def _normalization(decisions: Decisions, fingerprint: Fingerprint) -> Iterator[R
     yield Reason(choice="mask_normalization", value=value, text=text)
 
 
-def _scheme(channel: str, scheme: str, statistics: IntensityStatistics) -> str:
-    named = f"The channel is named {channel}"
+def _scheme(channel: str, choice: Choice, statistics: IntensityStatistics) -> str:
+    scheme, named = _name(choice), f"The channel is named {channel}"
     what = {
         "ct": (
-            f"{named}, so a value means the same in every image. Clipped to the 0.5 and 99.5 "
+            "so a value means the same in every image. Clipped to the 0.5 and 99.5 "
             f"percentiles of the foreground of all cases, {number(statistics.percentile_0_5)} to "
             f"{number(statistics.percentile_99_5)}; then minus their mean, "
             f"{number(statistics.mean)}, divided by their standard deviation, "
             f"{number(statistics.std)}."
         ),
-        "nonorm": f"{named}: values stay as they are.",
-        "rescale_to_0_1": f"{named}: each image is scaled to the range from 0 to 1.",
-        "rgb_to_0_1": f"{named}: values from 0 to 255 are divided by 255.",
-        "zscore": "each image is taken to mean 0 and standard deviation 1",
-    }[scheme]
-    if scheme != "zscore":
-        return what
-    if channel.casefold() in BY_CHANNEL_NAME:
-        return f"{named}: {what}."
-    return f"{channel} is not the name of a normalization (such as CT), so {what}."
+        "nonorm": "values stay as they are.",
+        "rescale_to_0_1": "each image is scaled to the range from 0 to 1.",
+        "rgb_to_0_1": "values from 0 to 255 are divided by 255.",
+        "zscore": "each image is taken to mean 0 and standard deviation 1.",
+    }.get(scheme, f"the normalization {scheme!r} is used.")
+    if channel.casefold() == scheme.casefold():
+        return f"{named}{',' if scheme == 'ct' else ':'} {what}"
+    if scheme == "zscore":
+        return f"{channel} is not the name of a normalization (such as CT), so {what}"
+    return f"It was asked for by planner.normalization: {what}"
+
+
+def _name(choice: Choice) -> str:
+    return choice if isinstance(choice, str) else choice.name
+
+
+def _mirroring(decisions: Decisions) -> Iterator[Reason]:
+    """Said only where labels name sides: otherwise all axes are mirrored, as always."""
+    sides = decisions.mirroring
+    if not sides.pairs:
+        return
+    axis, pairs = FILE_AXES[sides.axis], listed([f"{a} and {b}" for a, b in sides.pairs])
+    if not sides.cases:
+        whence = f"{axis} runs from left to right in usual scans, and nobody has measured these."
+    elif sides.agreeing == sides.cases:
+        whence = f"By the directions in their headers, {axis} runs from left to right in all cases."
+    else:
+        whence = (
+            f"By the directions in their headers, {axis} runs from left to right in "
+            f"{sides.agreeing} of {sides.cases} cases. In the others a mirror along another axis "
+            "still swaps sides: bring all cases into one orientation."
+        )
+    yield Reason(
+        choice="mirroring",
+        value=f"not along {axis}",
+        text=f"The labels name sides: {pairs}. A mirror would turn one into the other. {whence} "
+        "To mirror along all axes anyway: --set mirror_axes=null.",
+    )
 
 
 def _configurations(decisions: Decisions) -> str:

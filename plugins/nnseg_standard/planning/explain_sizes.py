@@ -72,7 +72,8 @@ def _cascade(subject: _Subject) -> Iterator[tuple[str, str, str]]:
         "previous",
         previous,
         f"All as in 3d_fullres; the prediction of {previous} is a further input, which shows the "
-        "network what lies around its patch.",
+        f"network what lies around its patch. So the folds of {previous} are trained first, each "
+        "case being segmented by the fold that did not train with it.",
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnseg_core.case import RawCase
+from nnseg_core.dataset.laterality import left_right_axis
 from nnseg_core.fingerprint import CaseFingerprint, IntensitySample
 from nnseg_standard.preprocessing.crop import nonzero_box
 
@@ -35,6 +36,7 @@ def measure(case: RawCase, samples: int) -> CaseFingerprint:
         intensities=tuple(
             draw_sample(channel[box.slices][foreground], samples, random) for channel in case.image
         ),
+        left_right=left_right_axis(case.geometry),
     )
 
 

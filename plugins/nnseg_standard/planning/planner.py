@@ -26,7 +26,8 @@ from nnseg_standard.planning.memory import (
     shrink_to_fit,
     try_patch,
 )
-from nnseg_standard.planning.normalization import masks, normalization_of
+from nnseg_standard.planning.mirroring import Mirroring, mirroring
+from nnseg_standard.planning.normalization import BY_CHANNEL_NAME, Choice, choose, masks
 from nnseg_standard.planning.spacing import axis_order, coarser, median_shape, target_spacing
 
 SMALLEST_COVER = 0.25
@@ -59,6 +60,10 @@ class StandardPlanner:
             network and batch size are derived from it. A batch has at least 2 samples, even if
             they do not fit.
         architecture: The network that is planned for: a name, or an object of name and options.
+        normalization: Normalizations by channel, as ``{"T1": "rescale_to_0_1"}``, instead of
+            those that channels are named after: a name, or an object of name and options.
+        normalizations: Names that channels may have to choose theirs. nnseg gives those that are
+            installed.
         dataset_share: Share of the dataset's voxels that a batch may have at most.
         reference_2d: The measured network that 2D networks are compared with.
         reference_3d: The measured network that 3D networks are compared with.
@@ -69,6 +74,8 @@ class StandardPlanner:
     spacing: Sequence[float] | None = None
     patch_size: Sequence[int] | None = None
     architecture: ComponentRef = PLAIN_UNET
+    normalization: Mapping[str, Choice] | None = None
+    normalizations: tuple[str, ...] = BY_CHANNEL_NAME
     dataset_share: float = 0.05
     reference_2d: Reference = PLAIN_2D
     reference_3d: Reference = PLAIN_3D
@@ -118,7 +125,7 @@ class StandardPlanner:
         spacing = tuple(float(target[axis]) for axis in axes)
         median = tuple(shape[axis] for axis in axes)
         cases = dataset.training_cases or len(fingerprint.shapes)
-        normalization = tuple(normalization_of(channel) for channel in dataset.channels)
+        normalization = choose(dataset.channels, self.normalizations, self.normalization or {})
         configure = partial(
             self._sized,
             elements=lambda topology: architecture.memory(topology, dataset.labels.declared),
@@ -129,7 +136,11 @@ class StandardPlanner:
         volumetric, low = (
             _volumetric(configure, spacing, median, cases) if median[0] != 1 else ({}, None)
         )
-        sizings = {"2d": planar, **volumetric}
+        sides = mirroring(dataset.labels, fingerprint)
+        sizings = {
+            name: _mirrored(sizing, axes, sides)
+            for name, sizing in {"2d": planar, **volumetric}.items()
+        }
         plan = Plan(
             dataset=dataset,
             planner=self._reference(),
@@ -145,10 +156,12 @@ class StandardPlanner:
             cases=cases,
             sizings=sizings,
             low=low,
+            mirroring=sides,
         )
 
     def _reference(self) -> ComponentRef:
-        given = {"memory": self.memory, "spacing": self.spacing, "patch_size": self.patch_size}
+        names = ("memory", "spacing", "patch_size", "normalization")
+        given = {name: getattr(self, name) for name in names}
         options = {name: value for name, value in given.items() if value is not None}
         return ComponentRef(name=self.name, options=options)
 
@@ -190,6 +203,13 @@ class StandardPlanner:
             batch=batch,
             patch_given=patch is not None,
         )
+
+
+def _mirrored(sizing: Sizing, axes: Sequence[int], sides: Mirroring) -> Sizing:
+    """The same, mirrored only along axes that do not swap the sides that labels name."""
+    patch_axes = axes[-len(sizing.configuration.patch_size) :]
+    changed = replace(sizing.configuration, mirror_axes=sides.axes_of(patch_axes))
+    return replace(sizing, configuration=changed)
 
 
 def _volumetric(

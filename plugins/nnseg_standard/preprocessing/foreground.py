@@ -31,8 +31,8 @@ def sample_foreground(label: NDArray[np.int16], labels: Labels) -> dict[str, NDA
         name: np.concatenate([voxels.get(value, none) for value in covered])
         for name, covered in labels.values.items()
     }
-    if labels.ignore is not None:
-        found[ANNOTATED] = np.flatnonzero(label != labels.ignore)
+    if labels.ignored:
+        found[ANNOTATED] = np.flatnonzero(np.isin(label, labels.ignored, invert=True))
     return {name: _sample(flat, label.shape, random) for name, flat in found.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,17 +16,26 @@ from nnseg_core.case import (
     Restoration,
     Segmentation,
 )
+from nnseg_core.contracts import Normalization
 from nnseg_core.dataset import Labels
 from nnseg_core.errors import DatasetError, PlanError
-from nnseg_core.geometry import resampled_shape
+from nnseg_core.geometry import Box, resampled_shape
 from nnseg_core.plan import Configuration, Plan
 from nnseg_standard.preprocessing.crop import mark_outside, nonzero_box
 from nnseg_standard.preprocessing.foreground import sample_foreground
-from nnseg_standard.preprocessing.normalize import normalize
+from nnseg_standard.preprocessing.normalize import standard
 from nnseg_standard.preprocessing.resample import resample_image, resample_labels
-from nnseg_standard.preprocessing.restore import restore_label, restore_probability
+from nnseg_standard.preprocessing.restore import (
+    probability_slabs,
+    restore_label,
+    restore_probability,
+)
+from nnseg_standard.preprocessing.separable import CUBIC, LINEAR, NEAREST
 
 Spacing = tuple[float, float, float]
+
+RESAMPLINGS = {"cubic": CUBIC, "linear": LINEAR, "none": NEAREST}
+"""Orders of splines, by the name that the option gives; with none there is nothing to resample."""
 
 GROWTH = 100
 """Times the voxels that no sound spacing asks for: slices of 8 mm made isotropic grow tenfold."""
@@ -37,7 +46,22 @@ LARGE = 2**28
 
 @dataclass(frozen=True)
 class StandardPreprocessor:
-    """Crop to the non-zero region, normalise the intensities, resample to the plan's spacing."""
+    """Crop to the non-zero region, normalise the intensities, resample to the plan's spacing.
+
+    Attributes:
+        resampling: How images are: by ``cubic`` splines, ``linear``, which is faster and smoother,
+            or ``none``: every case keeps its own spacing.
+        normalizations: One per channel; nnseg builds those that the plan names.
+    """
+
+    resampling: str = "cubic"
+    normalizations: tuple[Normalization, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.resampling not in RESAMPLINGS:
+            raise PlanError(
+                f"resampling must be one of {', '.join(RESAMPLINGS)}, not {self.resampling!r}"
+            )
 
     def run(self, case: RawCase, plan: Plan, configuration: Configuration) -> PreprocessedCase:
         """Transpose, crop, normalise, resample; and draw foreground voxels if there is a label.
@@ -53,13 +77,15 @@ class StandardPreprocessor:
         label = None
         if case.label is not None:
             label = mark_outside(image, case.label.transpose(plan.axes)[crop.slices])
-        image = _normalized(image, label, case.identifier, plan, configuration)
+        image = self._normalized(image, label, case.identifier, plan, configuration)
 
         z, y, x = (case.geometry.spacing[axis] for axis in plan.axes)
-        spacing, new_spacing = (z, y, x), _network_spacing(z, configuration)
+        spacing = (z, y, x)
+        kept = self.resampling == "none"
+        new_spacing = spacing if kept else _network_spacing(z, configuration)
         shape = _network_shape(crop.shape, spacing, new_spacing)
         _require_possible(case, shape, new_spacing)
-        image = resample_image(image, shape, spacing, new_spacing)
+        image = resample_image(image, shape, spacing, new_spacing, RESAMPLINGS[self.resampling])
         foreground = {}
         if label is not None:
             label = resample_labels(label, shape, spacing, new_spacing)
@@ -89,6 +115,34 @@ class StandardPreprocessor:
             geometry=prediction.restoration.original,
             probability=restore_probability(prediction, labels) if probabilities else None,
         )
+
+    def probability_slabs(
+        self, prediction: Prediction, labels: Labels
+    ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+        """Probabilities as ``restore`` gives them, a few slices at a time."""
+        return probability_slabs(prediction, labels)
+
+    def _normalized(
+        self,
+        image: NDArray[np.float32],
+        label: NDArray[np.int16] | None,
+        identifier: str,
+        plan: Plan,
+        configuration: Configuration,
+    ) -> NDArray[np.float32]:
+        inside = None
+        if any(configuration.mask_normalization):
+            inside = (mark_outside(image) if label is None else label) >= 0
+        result = np.empty(image.shape, dtype=np.float32)
+        rules = self.normalizations or standard(configuration.normalization)
+        for index, rule in enumerate(rules):
+            mask = inside if configuration.mask_normalization[index] else None
+            try:
+                result[index] = rule.apply(image[index], plan.intensities[index], mask)
+            except DatasetError as error:
+                where = f"case {identifier}, channel {index} ({plan.dataset.channels[index]})"
+                raise DatasetError(f"{where}: {error}") from None
+        return result
 
 
 def _check(case: RawCase, plan: Plan, configuration: Configuration) -> None:
@@ -125,27 +179,6 @@ def _require_possible(case: RawCase, shape: Sequence[int], new_spacing: Spacing)
             f"voxels: its spacing is {case.geometry.spacing} mm, the plan's {new_spacing} mm. "
             "Correct the spacing in its header, leave the case out, or plan with another --spacing."
         )
-
-
-def _normalized(
-    image: NDArray[np.float32],
-    label: NDArray[np.int16] | None,
-    identifier: str,
-    plan: Plan,
-    configuration: Configuration,
-) -> NDArray[np.float32]:
-    inside = None
-    if any(configuration.mask_normalization):
-        inside = (mark_outside(image) if label is None else label) >= 0
-    result = np.empty(image.shape, dtype=np.float32)
-    for index, scheme in enumerate(configuration.normalization):
-        mask = inside if configuration.mask_normalization[index] else None
-        try:
-            result[index] = normalize(image[index], scheme, plan.intensities[index], mask)
-        except DatasetError as error:
-            where = f"case {identifier}, channel {index} ({plan.dataset.channels[index]})"
-            raise DatasetError(f"{where}: {error}") from None
-    return result
 
 
 def _network_spacing(z: float, configuration: Configuration) -> Spacing:

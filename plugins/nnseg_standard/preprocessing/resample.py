@@ -45,15 +45,16 @@ def resample_image(
     shape: Sequence[int],
     spacing: Sequence[float],
     new_spacing: Sequence[float],
+    order: int = CUBIC,
 ) -> NDArray[np.float32]:
-    """Resample (channel, z, y, x) by cubic splines whose overshoot is cut.
+    """Resample (channel, z, y, x) by cubic splines whose overshoot is cut, or another ``order``.
 
     Each channel, or each slice where they are resampled one by one, keeps to its range of values.
     """
     if image.shape[1:] == tuple(shape):
         return image
     separate = separate_axis(spacing, new_spacing)
-    resampling = _resampling(image.shape[1:], shape, CUBIC, separate)
+    resampling = _resampling(image.shape[1:], shape, order, separate)
     result = np.empty((len(image), *shape), dtype=np.float32)
     for channel, resampled in zip(image, result, strict=True):
         low, high = _limits(channel, resampling, separate)

@@ -5,7 +5,7 @@ All classes at full size would fill the memory, so that a few slices are done at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnseg_core.case import Prediction
 from nnseg_core.dataset import Labels
+from nnseg_core.geometry import Box
 from nnseg_standard.preprocessing.resample import linear_resampling
 from nnseg_standard.preprocessing.separable import Resampling
 
@@ -20,11 +21,11 @@ from nnseg_standard.preprocessing.separable import Resampling
 def restore_label(prediction: Prediction, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
     """The label map on the original grid, background outside the crop.
 
-    uint8 where all labels are below 255, else uint16.
+    uint8 where all labels are up to 255, else uint16.
     """
     where = prediction.restoration
     highest = max((*labels.foreground, *labels.paint_order))
-    label = np.zeros(where.original.shape, dtype=np.uint8 if highest < 255 else np.uint16)
+    label = np.zeros(where.original.shape, dtype=np.uint8 if highest <= 255 else np.uint16)
     crop = label.transpose(where.axes)[where.crop.slices]
     for rows, columns, slab in _resampling(prediction).slabs():
         logits = (slab(volume) for volume in prediction.logits[:, columns])
@@ -45,16 +46,26 @@ def restore_probability(prediction: Prediction, labels: Labels) -> NDArray[np.fl
     probability = np.zeros(shape, dtype=np.float32)
     if not labels.is_regions:
         probability[0] = 1
-    crop = probability.transpose(0, *(1 + axis for axis in where.axes))[:, *where.crop.slices]
-    for rows, columns, slab in _resampling(prediction).slabs():
-        part = crop[:, rows]
-        for output, volume in zip(part, prediction.logits[:, columns], strict=True):
-            output[:] = slab(volume)
-        if labels.is_regions:
-            _sigmoid(part)
-        else:
-            _softmax(part)
+    ordered = probability.transpose(0, *(1 + axis for axis in where.axes))
+    for box, slab in probability_slabs(prediction, labels):
+        ordered[:, *box.slices] = slab
     return probability
+
+
+def probability_slabs(
+    prediction: Prediction, labels: Labels
+) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    """Probabilities (output, z, y, x) of some slices of the crop after others, with their place."""
+    crop = prediction.restoration.crop
+    for rows, columns, slab in _resampling(prediction).slabs():
+        probability = np.stack([slab(volume) for volume in prediction.logits[:, columns]])
+        if labels.is_regions:
+            _sigmoid(probability)
+        else:
+            _softmax(probability)
+        first, last = crop.start[0] + rows.start, crop.start[0] + rows.stop
+        box = Box(start=(first, *crop.start[1:]), stop=(last, *crop.stop[1:]))
+        yield box, probability
 
 
 def highest_logit(

@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, which is replaced at once or not at all.
 
 Its tensors are the network's weights (``network.NAME``) and what the optimizer remembers
-(``optimizer.PARAMETER.NAME``); the rest is JSON in the file's header. Nothing is pickled.
+(``optimizer.PARAMETER.NAME``), and in the middle of an epoch its losses (``epoch.losses``); the
+rest is JSON in the file's header. Nothing is pickled.
 A process that is killed leaves the old file or the new one, and at most a ``.part`` beside it,
 which the next save overwrites. What is written is a copy in the host's memory, so the training may
 go on meanwhile.
@@ -84,11 +85,15 @@ class Checkpoints:
                 f"{path} does not fit this network or optimizer: {error}. Go on with the parts it "
                 "was started with, or start anew with --restart."
             ) from None
-        log.info("going on from %s, after epoch %d", path, state.epoch)
+        steps = len(state.under_way.losses)
+        more = f" and {steps} steps of the next one" if steps else ""
+        log.info("going on from %s, after epoch %d%s", path, state.epoch, more)
 
 
 def is_due(state: LoopState, every: int) -> bool:
     """Whether the last state should be saved now."""
+    if state.in_mid_epoch:
+        return True
     ended = state.epochs_left == 0
     return ended or state.epoch % every == 0 or state.reports[-1].seconds > LONG_EPOCH
 
@@ -119,16 +124,20 @@ def contents_of(state: LoopState, run: Mapping[str, Any], precision: str) -> Con
     optimizer = saved["optimizer"]
     weights = {f"network.{name}": tensor for name, tensor in saved["network"].items()}
     tensors, values = split_memory(optimizer["state"])
+    under_way = saved["under_way"]
+    losses = {f"epoch.{name}": tensor for name, tensor in under_way.get("tensors", {}).items()}
     description = {
         "run": run,
         "precision": precision,
         "versions": versions(),
         "reports": saved["reports"],
+        "under_way": under_way.get("times"),
         "scaler": saved["scaler"],
         "optimizer": {"param_groups": optimizer["param_groups"], "values": values},
     }
     return Contents(
-        tensors=on_cpu({**weights, **tensors}), header=json.dumps(description, allow_nan=False)
+        tensors=on_cpu({**weights, **tensors, **losses}),
+        header=json.dumps(description, allow_nan=False),
     )
 
 
@@ -181,21 +190,28 @@ def restore(
 ) -> None:
     """Take ``state`` to where the one that was written stood."""
     optimizer = description["optimizer"]
+    times = description.get("under_way")  # checkpoints of nnseg 0.1 have none
     state.load_state_dict(
         {
-            "network": {
-                name.removeprefix("network."): tensor
-                for name, tensor in tensors.items()
-                if name.startswith("network.")
-            },
+            "network": named(tensors, "network."),
             "optimizer": {
                 "state": join_memory(tensors, optimizer["values"]),
                 "param_groups": optimizer["param_groups"],
             },
             "scaler": description["scaler"],
             "reports": description["reports"],
+            "under_way": {"tensors": named(tensors, "epoch."), "times": times} if times else {},
         }
     )
+
+
+def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def split_memory(

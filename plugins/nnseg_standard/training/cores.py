@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nnseg_standard.device import use_one_core
 from nnseg_standard.training.agreement import difference
 from nnseg_standard.training.snapshot import RandomStates
 
@@ -42,7 +43,7 @@ def side_by_side(network: nn.Module, batch: Sequence[int]) -> Generator[None]:
         yield
         return
     replicas = [_replica(network) for _ in range(cores)]
-    with ThreadPoolExecutor(cores, "nnseg-core", torch.set_num_threads, (1,)) as pool:
+    with ThreadPoolExecutor(cores, "nnseg-core", use_one_core) as pool:
         network.forward = Together(network, replicas, pool)
         log.info("the samples of a batch are computed side by side on %d cores", cores)
         try:

@@ -33,13 +33,13 @@ def count_classes(logits: Tensor, target: Tensor) -> Tensor:
     """
     outputs = logits.shape[1]
     truth = target.masked_fill(target == IGNORED, outputs)
-    joint = _histogram((truth * outputs + logits.argmax(dim=1)).flatten(), (outputs + 1) * outputs)
+    joint = histogram((truth * outputs + logits.argmax(dim=1)).flatten(), (outputs + 1) * outputs)
     table = joint.reshape(outputs + 1, outputs)[:outputs]
     hits = table.diagonal()
     return torch.stack([hits, table.sum(dim=0) - hits, table.sum(dim=1) - hits])[:, 1:]
 
 
-def _histogram(values: Tensor, bins: int) -> Tensor:
+def histogram(values: Tensor, bins: int) -> Tensor:
     """How often each of 0 to ``bins`` - 1 occurs. On CUDA ``bincount`` would wait for the device,
     and on a CPU ``histc`` takes no integers.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Stream:
-    """``size`` batches per epoch; ``waited`` is for how many seconds, in the last epoch.
+    """``size`` batches per epoch; ``waited`` is for how many seconds since an epoch was asked for.
 
     ``report`` is told, as the step ``name``, after each batch that has been used.
     """
@@ -31,31 +31,32 @@ class Stream:
     report: Report = silent
     waited: float = 0.0
 
-    def epoch(self) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, done: int = 0, size: int | None = None) -> Iterator[Batch]:
+        """The batches of an epoch, of ``size`` of them if given, less those ``done`` before."""
         self.waited = 0.0
-        for used in range(1, self.size + 1):
+        size = self.size if size is None else size
+        for used in range(done + 1, size + 1):
             asked = time.perf_counter()
             batch = next(self.batches)
             self.waited += time.perf_counter() - asked
             yield batch
-            self.report(self.name, used, self.size)
+            self.report(self.name, used, size)
 
 
 @contextmanager
 def open_stream(
     feed: Feed,
     size: int,
-    epoch: int,
+    first: int,
     device: torch.device,
     workers: int,
     name: str = "",
     report: Report = silent,
 ) -> Generator[Stream]:
-    """The batches of ``feed`` from those of ``epoch`` on, made ahead of time until the block ends.
+    """The batches of ``feed`` from the ``first`` on, made ahead of time until the block ends.
 
     They are numbered through all epochs, so a resumed training gets those it has not had.
     """
-    batches = prefetched(feed, count(epoch * size), device, workers)
+    batches = prefetched(feed, count(first), device, workers)
     with closing(cast("Generator[Batch]", batches)):
         yield Stream(batches=batches, size=size, name=name, report=report)

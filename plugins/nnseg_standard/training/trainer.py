@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.amp import GradScaler
 from torch.backends import cudnn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from nnseg_core.contracts import Callback
+from nnseg_core.errors import PlanError
+from nnseg_core.team import current
 from nnseg_core.training import TrainingTask
 from nnseg_standard.beside import Beside
+from nnseg_standard.cascade import WithPrevious
 from nnseg_standard.data.cache import held_where_they_fit
 from nnseg_standard.data.feed import PatchFeed, prefetched, validation_feed
-from nnseg_standard.device import name_of, pick_device, pick_precision
+from nnseg_standard.device import bfloat16_fails, name_of, pick_device, pick_precision
 from nnseg_standard.losses.deep_supervision import DeepSupervision
+from nnseg_standard.partial import PartialTarget, decoder, marked_cases, partial_labels_of
 from nnseg_standard.targets import encode
 from nnseg_standard.training.checkpoint import Checkpoints, saved_precision, saved_run
 from nnseg_standard.training.cores import side_by_side
-from nnseg_standard.training.distributed import main_process
+from nnseg_standard.training.distributed import (
+    alone,
+    asked_of_any,
+    main_process,
+    same_on_all,
+    share_of,
+    summing,
+)
+from nnseg_standard.training.extension import begin_extension, end_extension, require_extendable
 from nnseg_standard.training.feeding import (
     FEEDERS,
     Candidates,
@@ -33,9 +47,14 @@ from nnseg_standard.training.feeding import (
     wait_for,
 )
 from nnseg_standard.training.graphs import graphed
+from nnseg_standard.training.groups import Pace, parameter_groups
+from nnseg_standard.training.label_counts import LabelCounts
 from nnseg_standard.training.loop import Loop, run
 from nnseg_standard.training.online_dice import count_classes, count_regions, names
-from nnseg_standard.training.schedule import SCHEDULES, warmed_up
+from nnseg_standard.training.optimizers import OPTIMIZERS, OptimizerOptions
+from nnseg_standard.training.preflight import say_outlook
+from nnseg_standard.training.rate_trial import losses_at
+from nnseg_standard.training.schedule import SCHEDULES, Length, warmed_up
 from nnseg_standard.training.state import LoopState
 from nnseg_standard.training.step import (
     Objective,
@@ -46,7 +65,7 @@ from nnseg_standard.training.step import (
 from nnseg_standard.training.streams import open_stream
 from nnseg_standard.training.tuning import Trial, fastest, ways_on
 
-OPTIMIZERS = ("sgd", "adamw", "adam")
+log = logging.getLogger(__name__)
 
 MAY_CHANGE = ("precision", "checkpoint_every", "feeder", "tune", "compile")
 """Options that a resumed training may have other values for."""
@@ -65,18 +84,31 @@ class StandardTrainer:
         validation_iterations: Batches to validate on after each epoch; 0 for none.
         batch_size: Patches per batch; by default what the plan says.
         learning_rate: The highest learning rate, from which the schedule falls.
-        schedule: How it falls: ``poly`` or ``cosine``.
+        schedule: How it falls: ``poly``, ``cosine``, ``steps``, ``step_poly``, ``poly_cycle``,
+            ``poly_high_cycle``, or ``constant``, which does not.
         warm_up: Share of the training, 0 to 1, in which the learning rate rises first.
-        optimizer: ``sgd``, ``adamw`` or ``adam``; the last two want a learning rate near 0.0003.
+        optimizer: ``sgd``, ``adamw``, ``adam``, ``radam`` or ``adan``; all but the first want a
+            learning rate near 0.0003 to 0.001.
         momentum: Momentum of ``sgd``.
         nesterov: Whether the momentum of ``sgd`` is Nesterov's.
+        betas: Shares of its averages that ``adam``, ``adamw`` and ``radam`` keep per step, two
+            numbers, or ``adan``, three; by default those of their papers.
+        amsgrad: Whether ``adam`` and ``adamw`` divide by the largest average so far.
+        frozen: Modules that keep their weights, by the beginning of their names: ``encoder``.
+        frozen_until: Share of the training, 0 to 1, after which they learn too; 1 for never.
+        layer_decay: Learning rate of each layer relative to the one after it, 0 to 1; the heads
+            have it full.
         weight_decay: Pull of every parameter towards 0.
         clip_norm: Longest gradient, over all parameters; longer ones are shortened to it.
         foreground_share: Share of a batch whose patches are centred on foreground.
+        foreground_by_chance: Draw for each patch whether it is one of that share, instead of
+            taking the same number in every batch.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; what ``auto`` is depends on the device.
         max_minutes: Budget of time for all epochs together, resumed ones included. The schedule
             is re-planned after each epoch so that it ends with the budget, at most one epoch
             later. The validation of whole cases after the training is not part of it.
+        max_iterations: Batches to learn from in all, instead of ``epochs``: as many epochs as it
+            takes, at least four, of equal length and at most ``iterations`` each.
         checkpoint_every: Epochs between two checkpoints to resume from; epochs of more than a
             minute are followed by one each.
         feeder: Who makes the batches: ``threads`` or worker ``processes``, with the same result;
@@ -88,6 +120,8 @@ class StandardTrainer:
         compile: Try ``torch.compile`` too, on any device, which takes minutes before it may win.
     """
 
+    partial_labels: ClassVar[bool] = True  # it heeds TrainingTask.annotated
+
     epochs: int = 1000
     iterations: int = 250
     validation_iterations: int = 50
@@ -98,18 +132,25 @@ class StandardTrainer:
     optimizer: str = "sgd"
     momentum: float = 0.99
     nesterov: bool = True
+    betas: tuple[float, ...] | None = None
+    amsgrad: bool = False
+    frozen: tuple[str, ...] = ()
+    frozen_until: float = 1.0
+    layer_decay: float = 1.0
     weight_decay: float = 3e-5
     clip_norm: float = 12.0
     foreground_share: float = 0.33
+    foreground_by_chance: bool = False
     precision: str = "auto"
     max_minutes: float | None = None
+    max_iterations: int | None = None
     checkpoint_every: int = 50
     feeder: str = "auto"
     tune: bool = True
     compile: bool = False
 
     def __post_init__(self) -> None:
-        choices = {"schedule": tuple(SCHEDULES), "optimizer": OPTIMIZERS, "feeder": FEEDERS}
+        choices = {"schedule": tuple(SCHEDULES), "optimizer": tuple(OPTIMIZERS), "feeder": FEEDERS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(known)}")
@@ -120,19 +161,25 @@ class StandardTrainer:
             raise ValueError(f"batch_size must be above 0, not {self.batch_size}")
         if not 0 <= self.foreground_share <= 1:
             raise ValueError(f"foreground_share must be from 0 to 1, not {self.foreground_share}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay}")
+        if not 0 <= self.frozen_until <= 1:
+            raise ValueError(f"frozen_until must be from 0 to 1, not {self.frozen_until}")
         if not 0 <= self.warm_up < 1:
             raise ValueError(f"warm_up must be from 0 to below 1, not {self.warm_up}")
         if self.max_minutes is not None and self.max_minutes <= 0:
             raise ValueError(f"max_minutes must be above 0, not {self.max_minutes}")
+        if self.max_iterations is not None and self.max_iterations <= 0:
+            raise ValueError(f"max_iterations must be above 0, not {self.max_iterations}")
 
     def fit(self, task: TrainingTask, callbacks: Sequence[Callback] = ()) -> nn.Module:
         """Train ``task.network`` and return it with its last weights, as nnU-Net predicts with.
 
-        Raises ``NnsegError`` when the loss stops being a number, and ``ModelError`` when
-        ``task.resume`` finds the checkpoint of another training.
+        Raises ``NnsegError`` when the loss stops being a number, ``ModelError`` when
+        ``task.resume`` finds the checkpoint of another training, and ``Stopped``.
         """
         device = pick_device(task.device)
-        precision = pick_precision(device, self._precision(task))
+        precision = same_on_all(self._precision(task, device))
         state = self._begin(task.network.to(device), device, precision)
         objective = self._objective(task, precision)
         watching = tuple(callbacks) if main_process() else ()
@@ -150,13 +197,19 @@ class StandardTrainer:
             )
             if task.resume:
                 checkpoints.resume(state)
+            if task.extend_to:
+                begin_extension(task.folder, state, task.extend_to)
+            if main_process() and not state.epoch:
+                say_outlook(self._feed(task), names(task.labels))
             for callback in watching:
                 callback.on_fit_start(task)
             with (
                 self._tuned(feeding, state.network, objective, device),
-                self._loop(task, feeding, objective, device, state.epoch) as loop,
+                summing(state.network, device, state.epoch),
+                self._loop(task, feeding, objective, device, state) as loop,
             ):
                 run(loop, state, checkpoints.save, watching)
+        end_extension(task.folder)
         for callback in watching:
             callback.on_fit_end(state.reports)
         return state.network.eval()
@@ -165,35 +218,70 @@ class StandardTrainer:
         """Raise ``PlanError`` for a device that is not there, or that lacks the precision."""
         pick_precision(pick_device(device), self.precision)
 
+    def try_learning_rates(self, task: TrainingTask, rates: Sequence[float]) -> list[float]:
+        """The loss of a step at each of the rates, until it breaks; the network is spoilt by it."""
+        device = pick_device(task.device)
+        precision = self._precision(task, device)
+        state = self._begin(task.network.to(device), device, precision)
+        objective = self._objective(task, precision)
+        with (
+            fastest_kernels(),
+            self._feeding(task, state.network, objective, device) as feeding,
+            self._tuned(feeding, state.network, objective, device),
+        ):
+            batches = prefetched(feeding.source, range(len(rates)), device, feeding.workers)
+            learn = TrainStep(objective=objective, clip_norm=self.clip_norm)
+            return losses_at(rates, batches, learn, state, task.report)
+
+    def check_extension(self, folder: Path, epochs: int) -> None:
+        """Raise ``ModelError`` where the training in ``folder`` cannot go on to ``epochs``."""
+        require_extendable(folder, epochs)
+
     def make_optimizer(self, network: nn.Module) -> Optimizer:
-        """The optimizer of all parameters; one fused kernel, which needs no word from the host."""
-        if self.optimizer == "sgd":
-            return SGD(
-                network.parameters(),
-                lr=self.learning_rate,
-                momentum=self.momentum,
-                nesterov=self.nesterov and self.momentum > 0,
-                weight_decay=self.weight_decay,
-                fused=True,
-            )
-        kind = AdamW if self.optimizer == "adamw" else Adam
-        return kind(
-            network.parameters(),
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            fused=True,
+        """The optimizer of all parameters."""
+        pace = Pace(
+            frozen=self.frozen, frozen_until=self.frozen_until, layer_decay=self.layer_decay
         )
+        groups = parameter_groups(network, pace)
+        return OPTIMIZERS[self.optimizer](groups, self._optimizer_options())
 
     def learning_rate_at(self, progress: float) -> float:
         """The learning rate of an epoch that begins at ``progress``, 0 to below 1."""
         share = warmed_up(SCHEDULES[self.schedule], progress, self.warm_up)
         return self.learning_rate * share
 
-    def _precision(self, task: TrainingTask) -> str:
+    def _optimizer_options(self) -> OptimizerOptions:
+        return OptimizerOptions(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            betas=self.betas,
+            amsgrad=self.amsgrad,
+        )
+
+    @property
+    def _length(self) -> Length:
+        return Length.of(self.epochs, self.iterations, self.max_iterations)
+
+    def _batch_size(self, task: TrainingTask) -> int:
+        """Patches per batch, those of all ranks together."""
+        return self.batch_size or task.configuration.batch_size
+
+    def _precision(self, task: TrainingTask, device: torch.device) -> torch.dtype:
         """What was asked for; a resumed training keeps what ``auto`` chose when it began."""
-        if self.precision == "auto" and task.resume:
-            return saved_precision(task.folder) or self.precision
-        return self.precision
+        asked = self.precision
+        if asked == "auto" and task.resume:
+            asked = saved_precision(task.folder) or asked
+        if device.type == "cpu" and bfloat16_fails(task.configuration.topology):
+            if asked == "bf16":
+                raise PlanError(
+                    "precision bf16 gives wrong gradients on a CPU for this network, which is 2 "
+                    "voxels deep at one of its levels. Use fp32, or another patch_size."
+                )
+            log.info("precision: fp32, as bf16 fails where a network is 2 voxels deep")
+            asked = "fp32"
+        return pick_precision(device, asked)
 
     def _begin(self, network: nn.Module, device: torch.device, precision: torch.dtype) -> LoopState:
         optimizer = self.make_optimizer(network)
@@ -202,14 +290,25 @@ class StandardTrainer:
             network=network,
             optimizer=optimizer,
             scaler=GradScaler(device.type, enabled=precision is torch.float16),
-            epochs=self.epochs,
+            epochs=self._length.epochs,
         )
 
     def _objective(self, task: TrainingTask, precision: torch.dtype) -> Objective:
+        loss, share = DeepSupervision(task.loss), share_of(self._batch_size(task))
+        if not task.annotated:
+            return Objective(
+                loss=loss,
+                encode=partial(encode, labels=task.labels),
+                precision=precision,
+                share=share,
+            )
+        target = PartialTarget(partial_labels_of(task))
         return Objective(
-            loss=DeepSupervision(task.loss),
-            encode=partial(encode, labels=task.labels),
+            loss=loss,
+            encode=target.encode,
             precision=precision,
+            merge=None if task.labels.is_regions else target.merge,
+            share=share,
         )
 
     def _feeding(
@@ -220,13 +319,16 @@ class StandardTrainer:
         cases = (*task.split.train, *task.split.validation)
         candidates = Candidates(
             feed=replace(
-                stored, store=held_where_they_fit(task.store, cases, stored.channels, device)
+                stored,
+                store=held_where_they_fit(
+                    stored.store, cases, stored.channels, device, maps=1 + bool(task.previous)
+                ),
             ),
             stored=stored,
             device=device,
-            workers=task.workers,
+            workers=current().ranks.cores(task.workers),
             began=saved_run(task.folder) if task.resume else None,
-            same_bits=not self._tunes(),
+            same_bits=not self._tunes() or not alone(),
         )
         return open_feeding(candidates, self.feeder, network, objective)
 
@@ -236,7 +338,7 @@ class StandardTrainer:
         """The network is computed in the fastest way until the block ends."""
         feed = feeding.feed
         if device.type == "cpu" and not self.compile:
-            shape = (feed.batch_size, feed.channels, *feed.patch_size)
+            shape = (len(feed.made), feed.inputs, *feed.patch_size)
             return side_by_side(network, shape)
         trial = Trial(
             objective=objective,
@@ -256,21 +358,23 @@ class StandardTrainer:
         feeding: Feeding,
         objective: Objective,
         device: torch.device,
-        epoch: int,
+        state: LoopState,
     ) -> Generator[Loop]:
-        """The loop from ``epoch`` on; its batches are made until the block ends."""
+        """The loop from where ``state`` is; its batches are made until the block ends."""
         validation = validation_feed(feeding.feed, task.split.validation)
         rounds = self.validation_iterations if task.split.validation else 0
-        stream = partial(
-            open_stream, epoch=epoch, device=device, workers=feeding.workers, report=task.report
-        )
+        stream = partial(open_stream, device=device, workers=feeding.workers, report=task.report)
+        length = self._length
+        learned_from = length.before(state.epoch) + len(state.under_way.losses)
+        checked_on = rounds * state.epoch
         count = count_regions if task.labels.is_regions else count_classes
         learn = TrainStep(objective=objective, clip_norm=self.clip_norm)
         check = ValidationStep(objective=objective, count=count)
-        steps = graphed(learn, check, device) if self._tunes() else (learn, check)
+        # Ranks would have to agree on each try of a graph, or one that fails keeps others waiting.
+        steps = graphed(learn, check, device) if self._tunes() and alone() else (learn, check)
         with (
-            stream(feeding.source, self.iterations, name="train") as learned,
-            stream(validation, rounds, name="check") as checked,
+            stream(feeding.source, length.iterations, learned_from, name="train") as learned,
+            stream(validation, rounds, checked_on, name="check") as checked,
         ):
             yield Loop(
                 training=learned,
@@ -279,20 +383,28 @@ class StandardTrainer:
                 validation_step=steps[1],
                 learning_rate_at=self.learning_rate_at,
                 label_names=names(task.labels),
-                budget=self.max_minutes * 60 if self.max_minutes else None,
+                steps_in=length.steps_in,
+                label_counts=LabelCounts(labels=task.labels, decode=decoder(task)),
+                should_stop=asked_of_any(task.stop),
+                budget=self.max_minutes * 60 if self.max_minutes and not task.extend_to else None,
                 seed=task.seed,
             )
 
     def _feed(self, task: TrainingTask) -> PatchFeed:
+        previous = task.previous
+        store = marked_cases(task)
         return PatchFeed(
-            store=task.store,
+            store=WithPrevious(store=store, previous=previous) if previous else store,
             identifiers=task.split.train,
             patch_size=task.configuration.patch_size,
-            batch_size=self.batch_size or task.configuration.batch_size,
+            batch_size=self._batch_size(task),
+            samples=None if alone() else current().ranks.samples(self._batch_size(task)),
             channels=len(task.configuration.normalization),
             augmentation=task.augmentation,
             seed=task.seed,
             foreground_share=self.foreground_share,
+            by_chance=self.foreground_by_chance,
+            previous=previous.values if previous else (),
         )
 
     def _description(self, task: TrainingTask, feeding: Feeding) -> dict[str, Any]:
@@ -303,9 +415,10 @@ class StandardTrainer:
             **options,
             **feeding.description,
             "trainer": f"{kind.__module__}:{kind.__qualname__}",
-            "batch_size": self.batch_size or task.configuration.batch_size,
+            "batch_size": self._batch_size(task),
             "patch_size": task.configuration.patch_size,
             "seed": task.seed,
+            **({"previous": task.previous.made_from} if task.previous else {}),
         }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnseg_core.team import current
 from nnseg_standard.data.feed import Batch
 from nnseg_standard.networks.norm_activation import NormActivation
 from nnseg_standard.training.agreement import LOSS_SCALE, difference
@@ -92,7 +93,7 @@ def compiled(network: nn.Module) -> Generator[None]:
 @contextmanager
 def fastest(ways: Mapping[str, Way], network: nn.Module, trial: Trial) -> Generator[None]:
     """Within the block the network is computed in the fastest of ``ways``; the log says which."""
-    chosen = AS_IT_IS if len(ways) == 1 else choose(ways, network, trial)
+    chosen = current().agree(AS_IT_IS if len(ways) == 1 else choose(ways, network, trial))
     with ways[chosen](network):
         yield
 

@@ -56,7 +56,8 @@ def test_training_leaves_a_model_scores_and_pictures(model: Path) -> None:
         *("weights.safetensors", "run.json", "metrics.csv", "metrics.jsonl", "progress.png"),
         "validation",
     }
-    assert {path.suffix for path in (fold / "validation").iterdir()} == {".png", ".json", ".csv"}
+    left = {path.suffix or path.name for path in (fold / "validation").iterdir()}
+    assert left == {".png", ".json", ".csv", "logits"}
     record = json.loads((fold / "run.json").read_text())
     assert record["settings"]["trainer.epochs"] == 2
     assert set(record["packages"]) >= {"torch", "numpy", "nnseg"}
@@ -338,7 +339,7 @@ def test_a_fold_without_cases_is_refused(
 ) -> None:
     splits = folder / "workspace" / "datasets" / "Dataset001_Cells" / "splits.json"
     before = splits.read_text()
-    splits.write_text(json.dumps([json.loads(before)[0] | {half: []}]))
+    splits.write_text(json.dumps([json.loads(before)["folds"][0] | {half: []}]))
     try:
         code = run(
             *("train", folder / "Dataset001_Cells", "2d", "--name", "half", "--workers", 0),

@@ -493,7 +493,7 @@ ZOO = [
     Broken(
         "label given as text",
         described(labels={"background": 0, "liver": "1"}),
-        ("label 'liver' in", "must be an integer, or a list of integers for a region; it is '1'."),
+        ("label 'liver' in", "must be an integer, or for a region a list of", "it is '1'."),
     ),
     Broken(
         "no background",

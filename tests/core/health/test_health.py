@@ -22,7 +22,7 @@ def by_name(probes: object) -> dict[str, Probe]:
 
 @pytest.fixture
 def plugins() -> Plugins:
-    return load_plugins(disabled=["standard", "io"])
+    return load_plugins(disabled=["standard", "io", "track"])
 
 
 def test_a_probe_that_is_not_well_needs_a_remedy() -> None:

@@ -248,3 +248,46 @@ def test_mirror_axes_that_the_patch_does_not_have_are_refused():
         "augmentation.mirror_axes is [0, 2], but the patch has the axes [0, 1]. "
         "Name some of them, or [] for none."
     )
+
+
+def test_a_factor_per_axis_scales_axes_apart():
+    augmentation = StandardAugmentation(
+        rotation_probability=0, scaling_probability=1, scale_each_axis=True
+    )
+
+    drawn = augmentation.draw(np.random.default_rng(0), CUBE, channels=1)
+
+    assert len(set(drawn.transformation.scale)) == 3
+    assert np.allclose(drawn.transformation.matrix, np.diag(drawn.transformation.scale))
+
+
+def test_turns_about_some_axes_only():
+    augmentation = StandardAugmentation(rotation_probability=1, rotation_axis_probability=0.5)
+    random = np.random.default_rng(0)
+
+    angles = [augmentation.draw(random, CUBE, 1).transformation.angles for _ in range(200)]
+
+    assert np.mean([angle != 0 for three in angles for angle in three]) == pytest.approx(
+        0.5, abs=0.1
+    )
+
+
+def test_nearest_voxels_bring_no_new_values():
+    augmentation = StandardAugmentation(
+        **dict.fromkeys(
+            [f.name for f in fields(StandardAugmentation) if "_probability" in f.name], 0.0
+        )
+        | {"rotation_probability": 1.0, "rotation_axis_probability": 1.0},
+        nearest_image=True,
+        nearest_label=True,
+    )
+    drawn = augmentation.draw(np.random.default_rng(0), (12, 12, 12), channels=1)
+    image = torch.arange(1.0, 1 + np.prod(drawn.source_size)).reshape(1, *drawn.source_size)
+    label = (image[0] % 100).short()
+
+    turned, moved = augmentation.apply([image], [label], [drawn])
+
+    assert set(turned.unique().tolist()) <= {0.0, *image.unique().tolist()}
+    inside = turned[0, 0] > 0
+    assert torch.equal(moved[0][inside], (turned[0, 0][inside] % 100).short())
+    assert (moved[0][~inside] == -1).all()

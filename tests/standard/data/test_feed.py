@@ -209,3 +209,19 @@ def test_a_cuda_device_augments_its_own_batches(feed, workers):
         assert batch.image.device.type == batch.label.device.type == "cuda"
         assert torch.allclose(batch.image.cpu(), expected.image, atol=1e-3)
         assert (batch.label.cpu() != expected.label).float().mean() < 1e-3
+
+
+def test_foreground_by_chance_is_drawn_for_each_patch(feed):
+    several = replace(feed, by_chance=True, foreground_share=0.3)
+    numbers = [(index, sample) for index in range(200) for sample in range(3)]
+
+    forced = [several._forced(several._random(*number), number[1]) for number in numbers]
+
+    assert np.mean(forced) == pytest.approx(0.3, abs=0.05)
+    assert {sum(forced[start : start + 3]) for start in range(0, 600, 3)} == {0, 1, 2, 3}
+
+
+def test_no_foreground_by_chance_is_none(feed):
+    never = replace(feed, by_chance=True, foreground_share=0.0)
+
+    assert not any(never._forced(never._random(index, 0), 0) for index in range(100))

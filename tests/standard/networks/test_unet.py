@@ -119,4 +119,4 @@ def test_options_that_make_no_network_are_refused():
     with pytest.raises(PlanError, match="blocks_per_stage must be at least 1, got 0"):
         ResidualUnet(blocks_per_stage=())
     with pytest.raises(PlanError, match="norm must be"):
-        ResidualUnet(norm="group")
+        ResidualUnet(norm="layer")

@@ -120,7 +120,7 @@ def test_an_unknown_name_is_an_error_before_anything_is_predicted():
         LargestComponent(objects=["cor"], labels=LABELS)
 
     assert str(caught.value) == (
-        "postprocessor 'largest' is to clean 'cor', which is no label of this dataset. "
+        "a postprocessor is to clean 'cor', which is no label of this dataset. "
         "Its labels are: whole, core."
     )
 

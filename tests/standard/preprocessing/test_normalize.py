@@ -3,7 +3,7 @@ import pytest
 
 from nnseg_core.errors import DatasetError, PlanError
 from nnseg_core.fingerprint import IntensityStatistics
-from nnseg_standard.preprocessing.normalize import SCHEMES, normalize
+from nnseg_standard.preprocessing.normalize import STANDARD, standard
 
 STATISTICS = IntensityStatistics(
     mean=10.0,
@@ -14,6 +14,10 @@ STATISTICS = IntensityStatistics(
     percentile_0_5=-2.0,
     percentile_99_5=30.0,
 )
+
+
+def normalize(channel, scheme, statistics, inside=None):
+    return STANDARD[scheme].apply(channel, statistics, inside)
 
 
 def channel(*values):
@@ -74,7 +78,14 @@ def test_nonorm_changes_nothing():
     assert normalize(channel(-7, 3000), "nonorm", STATISTICS).tolist() == [[[-7, 3000]]]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+def test_ct_per_image_uses_what_lies_within_the_limits_of_the_dataset():
+    normalized = normalize(channel(-500, 10, 14, 500), "ct_per_image", STATISTICS)
+
+    assert normalized.tolist() == [[[-7, -1, 1, 9]]]
+    assert normalize(channel(-500, 500), "ct_per_image", STATISTICS).tolist() == [[[-2, 30]]]
+
+
+@pytest.mark.parametrize("scheme", STANDARD)
 def test_the_input_stays_as_it_was(scheme):
     image = channel(0, 3, 100)
 
@@ -84,6 +95,6 @@ def test_the_input_stays_as_it_was(scheme):
 
 def test_unknown_scheme_names_those_there_are():
     with pytest.raises(
-        PlanError, match="named 'zcore'.*has zscore, ct, rescale_to_0_1, rgb_to_0_1"
+        PlanError, match="named 'zcore' among the standard ones, which are zscore, ct, ct_per_image"
     ):
-        normalize(channel(0), "zcore", STATISTICS)
+        standard(["zcore"])

@@ -204,3 +204,45 @@ def test_worker_processes_need_not_import_torch():
     code = "import sys, nnseg_standard.preprocessing.preprocessor; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_resampling_every_case_keeps_its_spacing():
+    image, label = phantom()
+    given, chosen = case(image, label, spacing=(2.0, 1.0, 1.0)), configuration()
+
+    done = StandardPreprocessor(resampling="none").run(given, plan(chosen), chosen)
+
+    assert done.restoration.spacing == (2.0, 1.0, 1.0)
+    assert done.image.shape == (1, 6, 6, 8)
+
+
+def test_linear_resampling_does_not_overshoot_where_cubic_does():
+    image = np.repeat(np.array([1, 1, 5, 5, 5, 9], np.float32), 4)
+    image = np.broadcast_to(image, (1, 6, 6, 24)).copy()
+    chosen = configuration(spacing=(1.0, 1.0, 0.5))
+
+    cubic, linear = (
+        StandardPreprocessor(resampling=name).run(case(image), plan(chosen), chosen).image
+        for name in ("cubic", "linear")
+    )
+
+    assert (np.diff(linear[0, 0, 0]) >= 0).all()
+    assert (np.diff(cubic[0, 0, 0]) < 0).any()
+
+
+def test_unknown_resampling_is_refused():
+    with pytest.raises(PlanError, match="one of cubic, linear, none, not 'lanczos'"):
+        StandardPreprocessor(resampling="lanczos")
+
+
+def test_normalizations_that_are_given_are_used():
+    class Halved:
+        def apply(self, channel, statistics, inside=None):
+            return channel / 2
+
+    image, _ = phantom()
+    chosen = configuration(scheme="a scheme of its own")
+
+    done = StandardPreprocessor(normalizations=(Halved(),)).run(case(image), plan(chosen), chosen)
+
+    assert (done.image == 2.5).all()

@@ -116,7 +116,7 @@ def test_regions_are_painted_in_order():
 
 
 @pytest.mark.parametrize(
-    ("highest", "dtype"), [(254, np.uint8), (255, np.uint16), (32767, np.uint16)]
+    ("highest", "dtype"), [(255, np.uint8), (256, np.uint16), (32767, np.uint16)]
 )
 def test_smallest_type_that_holds_the_labels(highest, dtype):
     logits = np.zeros((2, 40, 12, 14), dtype=np.float32)

@@ -20,6 +20,7 @@ from nnseg_core.errors import DiskFull, ModelError
 from nnseg_core.training import EpochReport
 from nnseg_standard.beside import Beside
 from nnseg_standard.training import checkpoint
+from nnseg_standard.training.adan import Adan
 from nnseg_standard.training.checkpoint import (
     BEST,
     LAST,
@@ -54,6 +55,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "adamw, fused, amsgrad": lambda network: AdamW(
         network.parameters(), 0.1, fused=True, amsgrad=True
     ),
+    "adan": lambda network: Adan(network.parameters(), 0.1),
     "two groups": lambda network: SGD(
         [{"params": [network[0].weight], "lr": 0.01}, {"params": [network[1].weight]}],  # type: ignore[index]
         0.1,

@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from nnseg_core.errors import NnsegError
 from nnseg_core.training import EpochReport
 from nnseg_standard.data.feed import Batch
-from nnseg_standard.training.loop import Loop, mean_loss, run
+from nnseg_standard.training.loop import Loop, mean_loss, run, skipped_steps
 from nnseg_standard.training.state import LoopState
 from nnseg_standard.training.streams import Stream
 
@@ -180,10 +180,49 @@ def test_a_loss_that_is_no_number_stops_the_training_before_it_is_saved():
 
     assert saved == [1]
     assert str(caught.value) == (
-        "the loss is not a number any more in epoch 2 (training nan, validation 0.25). Try a "
-        "lower learning rate, such as --set trainer.learning_rate=0.001, or "
-        "--set trainer.precision=fp32. Checkpoints of earlier epochs are kept."
+        "the loss is not a number any more in epoch 2 (training nan, validation 0.25). Most often "
+        "the learning rate is too high: look for one with nnseg find-lr, or begin anew with --set "
+        "trainer.learning_rate=0.001 --restart. Or go on with --set trainer.precision=fp32. "
+        "Checkpoints of earlier epochs are kept."
     )
+
+
+def test_in_float16_a_broken_loss_is_laid_to_that():
+    state = new_state(9)
+    state.scaler = GradScaler("cpu", enabled=True)
+
+    with pytest.raises(NnsegError, match="too large for float16 .* trainer.precision=bf16"):
+        run(new_loop(Steps(Clock(), [float("nan")] * 3)), state, lambda state: None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "skipped"),
+    [(65536.0, 65536.0, 0), (65536.0, 8192.0, 3), (1.0, 2.0, 0), (None, None, 0)],
+)
+def test_skipped_steps_are_told_by_the_scale(
+    before: float | None, after: float | None, skipped: int
+):
+    assert skipped_steps(before, after) == skipped
+
+
+@pytest.mark.parametrize("pace", [2.0, 0.3, 7.0])
+def test_a_budget_is_met_within_a_tenth_at_the_end_of_the_schedule(pace: float):
+    """Three minutes, with a machine that is half as fast at times."""
+    clock = Clock()
+
+    class Uneven(Steps):
+        def train(self, state: LoopState, batch: Batch) -> Tensor:
+            clock.now += pace * (state.epoch % 7 == 3)
+            clock.now += pace - 2
+            return super().train(state, batch)
+
+    state = new_state(1000)
+    began = clock.now
+    run(new_loop(Uneven(clock), budget=180.0), state, lambda state: None)
+
+    assert abs(clock.now - began - 180) <= 18
+    assert state.progress == 1
+    assert state.reports[-1].learning_rate < 0.2
 
 
 def test_steps_that_a_scaler_skips_do_not_count_to_the_mean():

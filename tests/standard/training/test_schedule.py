@@ -5,6 +5,7 @@ import pytest
 
 from nnseg_standard.training.schedule import (
     MINIMUM_EPOCHS,
+    SCHEDULES,
     advance,
     cosine,
     epochs_left,
@@ -46,6 +47,22 @@ def test_warm_up_rises_from_a_tenth_and_leaves_the_rest_to_the_schedule():
 
 def test_no_warm_up_is_the_schedule_itself():
     assert [warmed_up(poly, p, 0.0) for p in (0.0, 0.3)] == [poly(0.0), poly(0.3)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "expected"),
+    [
+        ("constant", 1000, {0: 1, 999: 1}),
+        ("steps", 1000, {499: 1, 500: 0.1, 675: 0.01, 850: 0.001, 999: 0.001}),
+        ("step_poly", 1000, {499: 1, 500: 0.1, 675: 0.1, 999: 0.1 * (1 / 325) ** 0.9}),
+        ("poly_cycle", 1100, {0: 1, 500: 0.5**0.9, 999: 0.001**0.9, 1050: 0.1, 1075: 0.05}),
+        ("poly_high_cycle", 1200, {0: 1, 500: 0.5**0.9, 1050: 0.5, 1100: 1, 1150: 0.5}),
+    ],
+)
+def test_the_other_schedules_of_nnunets_first_version(schedule, epochs, expected):
+    shares = {epoch: SCHEDULES[schedule](epoch / epochs) for epoch in expected}
+
+    assert shares == pytest.approx(expected, rel=1e-6)
 
 
 PACES: dict[str, Callable[[int], float]] = {

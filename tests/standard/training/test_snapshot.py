@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from nnseg_standard.training.adan import Adan
 from nnseg_standard.training.snapshot import RandomStates, Snapshot
 from nnseg_standard.training.state import LoopState
 
@@ -31,6 +32,8 @@ def step(state: LoopState, values: torch.Tensor) -> None:
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, fused=True),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.1, fused=True),
+    "radam": lambda parameters: torch.optim.RAdam(parameters, lr=0.1),
+    "adan": lambda parameters: Adan(parameters, lr=0.1, weight_decay=0.1),
 }
 
 

@@ -25,8 +25,8 @@ def test_batches_are_numbered_through_the_epochs(workers: int):
         assert [numbers(stream), numbers(stream)] == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_stream_begins_at_the_epoch_asked_for():
-    with open_stream(Numbers(), 3, 2, torch.device("cpu"), 0) as stream:  # type: ignore[arg-type]
+def test_a_stream_begins_at_the_batch_asked_for():
+    with open_stream(Numbers(), 3, 6, torch.device("cpu"), 0) as stream:  # type: ignore[arg-type]
         assert numbers(stream) == [6, 7, 8]
 
 

@@ -319,8 +319,12 @@ def test_a_subclass_changes_optimizer_schedule_and_loss(make_task: MakeTask):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "lion"}, "optimizer is 'lion'; it can be sgd, adamw, adam"),
-        ({"schedule": "step"}, "schedule is 'step'; it can be poly, cosine"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; it can be sgd, adamw, adam, radam, adan"),
+        (
+            {"schedule": "step"},
+            "schedule is 'step'; it can be poly, cosine, constant, steps, step_poly, "
+            "poly_cycle, poly_high_cycle",
+        ),
         (
             {"feeder": "dog"},
             "feeder is 'dog'; it can be auto, threads, processes, batchgenerators",

@@ -110,10 +110,41 @@ def test_classes_have_an_output_each_and_one_for_background() -> None:
         ({"channel_names": {"1": "CT"}}, 'must be numbered "0", "1", … without gaps'),
         ({"file_ending": "nii.gz"}, 'needs "file_ending", with its dot'),
         (
-            {"labels": {"background": 0, "w": [1, 2]}},
-            "regions need as many entries in regions_class",
+            {"labels": {"background": 0, "w": [1, 2]}, "regions_class_order": [1, 2]},
+            "1 regions need as many entries in regions_class_order, but it has 2",
         ),
-        ({"labels": {"background": 0, "a": 1, "ignore": [2, 3]}}, "must be a single integer"),
+        (
+            {"labels": {"background": 0, "a": [1, 2], "b": [2, 3]}},
+            "regions 'a' (1, 2) and 'b' (2, 3) in dataset.json overlap",
+        ),
+        (
+            {"labels": {"background": 0, "a": 1, "b": ["A", 2]}},
+            "region 'b' in dataset.json names 'A', which is no label that it can hold. "
+            "There are: a.",
+        ),
+        (
+            {"labels": {"background": 0, "core": 1, "whole": ["cores", 2]}},
+            "Did you mean 'core'?",
+        ),
+        (
+            {"labels": {"background": 0, "a": ["b", 1], "b": ["a", 2]}},
+            "is part of itself: 'a' of 'b' of 'a'.",
+        ),
+        (
+            {"labels": {"background": 0, "a": [1, 2], "b": 2}, "regions_class_order": ["a"]},
+            "must name every region once: a, b; it is ['a'].",
+        ),
+        (
+            {"labels": {"background": 0, "a": [1, 2]}, "regions_class_order": ["aa"]},
+            "it has 'aa'",
+        ),
+        ({"labels": {"background": 0, "a": 1, "ignore": [2, 1]}}, "the ignore label has value 1"),
+        ({"annotated": ["liver"]}, "annotated in dataset.json must be an object in braces"),
+        ({"annotated": {"c1": "liver"}}, "must give a list of label names for each case"),
+        (
+            {"annotated": {"c1": ["livr"]}},
+            "names 'livr' for 'c1', which is no label. Did you mean 'liver'?",
+        ),
     ],
 )
 def test_a_mistake_in_dataset_json_is_named(changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,1 @@
+"""What a new training can take over from a trained model: its plan, its weights, part by part."""
