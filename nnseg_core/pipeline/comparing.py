@@ -29,7 +29,7 @@ from nnseg_core.selection import Candidate
 from nnseg_core.selection import mean_of as mean_of_labels
 
 SECONDS = 5e-8
-"""For one output of one model at one voxel (measured); decides whether workers are started."""
+"""For one output of one model at one voxel, roughly; decides whether workers are started."""
 
 SLICES = 16
 """At a time that preprocessors restore, to estimate memory."""

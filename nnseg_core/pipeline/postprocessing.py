@@ -30,7 +30,7 @@ FILE = "postprocessing.json"
 NOTHING = ComponentRef(name="none")
 
 SECONDS = 1e-7
-"""For reading, correcting and counting a voxel (measured on Hippocampus); decides on workers."""
+"""For reading, correcting and counting a voxel, roughly; decides whether workers are started."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,7 @@ def test_only_the_first_rank_runs_a_command_that_is_not_shared(tmp_path: Path):
 
 def test_ranks_that_do_not_come_are_named(tmp_path: Path):
     program = (
-        "import nnseg_core.team as t; t.PATIENCE = 1.5\n"
+        "import nnseg_core.meeting, nnseg_core.team as t; nnseg_core.meeting.PATIENCE = 1.5\n"
         "from nnseg_core.ranks import from_environment\n"
         "with t.joined(from_environment()): pass"
     )
