@@ -7,10 +7,11 @@ go their own ways instead: on two cores, one at 40 x 56 x 40 voxels takes 0.113 
 
 from __future__ import annotations
 
-import copy
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from itertools import chain, islice
 from math import prod
 
@@ -54,8 +55,16 @@ class Lanes:
             self._copies[network] = [_sharing_weights(network) for _ in range(self._lanes)]
         copies = self._copies[network]
         waiting = iter(batches)
-        while together := list(islice(waiting, len(copies))):
-            yield from self._pool.map(self._forward, copies, together)
+        under_way = deque(
+            (copy, self._pool.submit(self._forward, copy, batch))
+            for copy, batch in zip(copies, waiting, strict=False)
+        )
+        while under_way:
+            copy, future = under_way.popleft()
+            output = future.result()
+            for batch in islice(waiting, 1):  # before the output is used, so that no lane waits
+                under_way.append((copy, self._pool.submit(self._forward, copy, batch)))
+            yield output
 
 
 @contextmanager
@@ -78,4 +87,4 @@ def open_lanes(
 
 def _sharing_weights(network: nn.Module) -> nn.Module:
     shared = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
-    return copy.deepcopy(network, shared)
+    return deepcopy(network, shared)
