@@ -248,7 +248,11 @@ def show_plan(plan: Plan) -> None:
             row("mirrored along", [mirrored_along(c, plan.axes) for c in chosen]),
             row("normalization", [_normalizations(c) for c in chosen]),
             row("network", [c.architecture.name for c in chosen]),
-            row("after", [c.previous or "" for c in chosen]),
+            *(
+                [row("after", [c.previous or "" for c in chosen])]
+                if any(c.previous for c in chosen)
+                else []
+            ),
         ],
         title=f"{plan.dataset.name}: axes in the order {', '.join('zyx'[a] for a in plan.axes)}",
     )

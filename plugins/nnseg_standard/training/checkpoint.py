@@ -34,8 +34,8 @@ from nnseg_standard.training.state import LoopState
 LAST = "checkpoint_last.safetensors"
 BEST = "checkpoint_best.safetensors"
 
-LONG_EPOCH = 60.0
-"""Seconds. After an epoch that took longer, the state is always saved: it is cheap beside it."""
+MINUTE = 60.0
+"""Seconds of training after which the state is saved too: a kill loses no more, or an epoch."""
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class Checkpoints:
 
     ``run`` describes it as JSON values: only a run of the same description goes on from them.
     ``precision`` is what it computes in. ``every`` is how many epochs lie between two saves of the
-    last state. ``begin`` is given the writing of files to do, in this order; it does so at once,
-    or in a thread.
+    last state at most; one a minute is there besides. ``begin`` is given the writing of files to
+    do, in this order; it does so at once, or in a thread.
     """
 
     folder: Path
@@ -94,8 +94,9 @@ def is_due(state: LoopState, every: int) -> bool:
     """Whether the last state should be saved now."""
     if state.in_mid_epoch:
         return True
-    ended = state.epochs_left == 0
-    return ended or state.epoch % every == 0 or state.reports[-1].seconds > LONG_EPOCH
+    *before, last = (report.seconds for report in state.reports)
+    minutes = (sum(before) + last) // MINUTE - sum(before) // MINUTE
+    return state.epochs_left == 0 or state.epoch % every == 0 or minutes > 0
 
 
 def saved_precision(folder: Path) -> str | None:

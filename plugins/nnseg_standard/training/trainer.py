@@ -109,8 +109,8 @@ class StandardTrainer:
             later. The validation of whole cases after the training is not part of it.
         max_iterations: Batches to learn from in all, instead of ``epochs``: as many epochs as it
             takes, at least four, of equal length and at most ``iterations`` each.
-        checkpoint_every: Epochs between two checkpoints to resume from; epochs of more than a
-            minute are followed by one each.
+        checkpoint_every: Most epochs between two checkpoints to resume from; there is one after
+            each minute of training besides.
         feeder: Who makes the batches: ``threads`` or worker ``processes``, with the same result;
             or ``batchgenerators``, whose transforms then replace those of the standard
             augmentation, in processes. ``auto`` measures and says so; threads it is where they

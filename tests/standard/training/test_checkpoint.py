@@ -122,9 +122,10 @@ def epochs_in(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "seconds", "due"), [(49, 1.0, False), (50, 1.0, True), (49, 61.0, True)]
+    ("epochs", "seconds", "due"),
+    [(49, 1.0, False), (50, 1.0, True), (49, 61.0, True), (29, 2.0, False), (30, 2.0, True)],
 )
-def test_a_save_is_due_every_so_often_and_after_long_epochs(epochs: int, seconds: float, due: bool):
+def test_a_save_is_due_every_so_often_and_once_a_minute(epochs: int, seconds: float, due: bool):
     state = new_state()
     state.reports = [replace(REPORT, seconds=seconds, epochs=1000)] * epochs
 
