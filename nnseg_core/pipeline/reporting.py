@@ -109,7 +109,10 @@ def _plans(members: Sequence[TrainedModel]) -> list[tuple[str, ...]]:
     return [
         ("spacing (mm)", *(sizes(one.spacing) for one in chosen)),
         ("patch (voxels)", *(sizes(one.patch_size) for one in chosen)),
-        ("batch", *(str(one.batch_size) for one in chosen)),
+        (
+            "batch",
+            *(str(one.trainer.options.get("batch_size") or one.batch_size) for one in chosen),
+        ),
         ("network", *(one.architecture.name for one in chosen)),
         ("trainer", *(one.trainer.name for one in chosen)),
         ("loss", *(one.loss.name for one in chosen)),
