@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnseg_core.dataset import Labels
 from nnseg_core.errors import DatasetError, NnsegError, PlanError
-from nnseg_core.pipeline.examine import known_checks
+from nnseg_core.pipeline.examined import known_checks
 from nnseg_core.project import Project
 from nnseg_core.splits import (
     SEED,

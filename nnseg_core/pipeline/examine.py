@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from nnseg_core import desk, files
 from nnseg_core.case import RawCase
-from nnseg_core.checking import CaseCheck, Finding, check_across, check_case, check_folder
+from nnseg_core.checking import CaseCheck, Finding, check_case, check_folder
 from nnseg_core.contracts import Planner, Reader
-from nnseg_core.dataset import CaseRef, Dataset, DatasetDescription
+from nnseg_core.dataset import CaseRef, DatasetDescription
 from nnseg_core.errors import DatasetError, PlanError
 from nnseg_core.fingerprint import CaseFingerprint, Fingerprint, merge
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.budget import DRAW_SECONDS, EXAMINE_SECONDS, PREPROCESS_SECONDS, budget
+from nnseg_core.pipeline.examined import (
+    Examination,
+    all_findings,
+    decoded_key,
+    files_of,
+    known_examination,
+    read_examination,
+    record_of,
+    stamps_of,
+)
 from nnseg_core.project import Project
 
 SAMPLES = 100_000_000
 """Foreground intensities drawn per channel over the whole dataset (nnU-Net's number)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """What one pass over a dataset's files gave.
-
-    ``hashes`` maps each case to the SHA-256 of its files' content. ``fingerprint`` is None where
-    errors were found. ``checks`` are those of each case; ``added`` are cases that came while the
-    plan was frozen: the fingerprint knows nothing of them.
-    """
-
-    findings: tuple[Finding, ...]
-    fingerprint: Fingerprint | None
-    hashes: dict[str, str]
-    checks: tuple[CaseCheck, ...] = ()
-    added: tuple[str, ...] = ()
-
-    @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that make work impossible."""
-        return tuple(finding for finding in self.findings if finding.severity == "error")
 
 
 def examine(project: Project, planner: Planner, whole: bool = False) -> Examination:
@@ -55,9 +42,9 @@ def examine(project: Project, planner: Planner, whole: bool = False) -> Examinat
     Raises ``DatasetError`` when every image is of a kind that cannot be opened at all,
     ``PlanError`` where there is nothing yet to be frozen.
     """
-    seen = _files_of(project.dataset.cases, project.dataset.folder)
+    seen = stamps_of(project.dataset)
     of_folder = check_folder(project.dataset)
-    of_files = _read_examination(project, planner, seen)
+    of_files = read_examination(project, planner, seen)
     if of_files is None or (whole and of_files.added):
         frozen = project.freeze_plan and not whole
         of_files = (_examine_new if frozen else _examine_files)(project, planner)
@@ -65,15 +52,15 @@ def examine(project: Project, planner: Planner, whole: bool = False) -> Examinat
             assert of_files.fingerprint is not None
             if not frozen:
                 files.write_json(project.workspace.fingerprint(project.name), of_files.fingerprint)
-            record = _record(of_files, seen, planner, project.dataset.description)
+            record = record_of(of_files, seen, planner, project.dataset.description)
             files.write_json(project.workspace.cases(project.name), record)
     return _with_folder(of_files, of_folder)
 
 
 def examined_before(project: Project, planner: Planner) -> Examination | None:
     """What ``examine`` found before, if no file has changed since. Opens no image."""
-    seen = _files_of(project.dataset.cases, project.dataset.folder)
-    of_files = _read_examination(project, planner, seen)
+    seen = stamps_of(project.dataset)
+    of_files = read_examination(project, planner, seen)
     return None if of_files is None else _with_folder(of_files, check_folder(project.dataset))
 
 
@@ -175,14 +162,6 @@ def _examine_new(project: Project, planner: Planner) -> Examination:
     )
 
 
-def all_findings(checks: Sequence[CaseCheck], dataset: Dataset) -> tuple[Finding, ...]:
-    """The findings of every case, and of the cases side by side."""
-    return (
-        *(finding for check in checks for finding in check.findings),
-        *check_across(checks, dataset),
-    )
-
-
 def _examine_case(
     case: CaseRef,
     *,
@@ -202,16 +181,6 @@ def _examine_case(
     return _CaseResult(check=check, fingerprint=fingerprint, sha256=hash_files(files_of(case)))
 
 
-def decoded_key(case: CaseRef) -> str:
-    """Under which a decoded case is kept for the next step: its files as they are now."""
-    return str([(str(path), _stamp(path)) for path in files_of(case)])
-
-
-def files_of(case: CaseRef) -> tuple[Path, ...]:
-    """A case's images and label."""
-    return (*case.images, *((case.label,) if case.label else ()))
-
-
 def hash_files(paths: Sequence[Path]) -> str:
     """SHA-256 over the content of files, in order."""
     digest = hashlib.sha256()
@@ -220,104 +189,3 @@ def hash_files(paths: Sequence[Path]) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _files_of(cases: Sequence[CaseRef], folder: Path) -> dict[str, dict[str, list[int]]]:
-    """Size and date of each file by case: enough to see that nothing has changed."""
-    return {case.identifier: {str(p): _stamp(p) for p in files_of(case)} for case in cases} | {
-        "dataset.json": {str(folder / "dataset.json"): _stamp(folder / "dataset.json")}
-    }
-
-
-def _stamp(path: Path) -> list[int]:
-    if not path.is_file():
-        return [0, 0]
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _measured_by(planner: Planner) -> str:
-    return f"{type(planner).__module__}:{type(planner).measure.__qualname__}"
-
-
-def _record(
-    examination: Examination, seen: Any, planner: Planner, description: DatasetDescription
-) -> dict[str, Any]:
-    return {
-        "measured_by": _measured_by(planner),
-        "of": _checked_against(description),
-        "files": seen,
-        "sha256": examination.hashes,
-        "added": examination.added,
-        "checks": examination.checks,
-    }
-
-
-def _checked_against(description: DatasetDescription) -> Any:
-    """All that the check of a case depends on beside its files, as JSON has it."""
-    return json.loads(json.dumps(asdict(replace(description, training_cases=None))))
-
-
-def _read_examination(project: Project, planner: Planner, seen: Any) -> Examination | None:
-    """What was found before, if nothing has changed since."""
-    record = _read_record(project, planner)
-    if record is None or record["files"] != seen:
-        return None
-    checks = _read_checks(project, record)
-    return Examination(
-        findings=all_findings(checks, project.dataset),
-        fingerprint=files.read_fingerprint(project.workspace.fingerprint(project.name)),
-        hashes=record["sha256"],
-        checks=checks,
-        added=tuple(record["added"]),
-    )
-
-
-def known_examination(project: Project, planner: Planner) -> Examination | None:
-    """What was found before in those cases whose files have not changed since.
-
-    None where nothing was measured, another planner measured, or channels or labels are others.
-    Its ``findings`` are not those of the dataset as it is now.
-    """
-    record = _read_record(project, planner)
-    if record is None or record["of"] != _checked_against(project.dataset.description):
-        return None
-    seen = _files_of(project.dataset.cases, project.dataset.folder)
-    same = {name for name, stamps in seen.items() if record["files"].get(name) == stamps}
-    return Examination(
-        findings=(),
-        fingerprint=files.read_fingerprint(project.workspace.fingerprint(project.name)),
-        hashes={name: digest for name, digest in record["sha256"].items() if name in same},
-        checks=tuple(check for check in _read_checks(project, record) if check.identifier in same),
-        added=tuple(record["added"]),
-    )
-
-
-def known_checks(project: Project) -> tuple[CaseCheck, ...]:
-    """What has been found in the cases, whoever measured them; nothing where nobody did."""
-    path = project.workspace.cases(project.name)
-    record = files.read_json(path) if path.is_file() else {}
-    return _read_checks(project, record) if "checks" in record else ()
-
-
-def came_to_frozen_plan(project: Project) -> tuple[str, ...]:
-    """The cases that were added without a new fingerprint and plan."""
-    path = project.workspace.cases(project.name)
-    record = files.read_json(path) if path.is_file() else {}
-    return tuple(record.get("added", ()))
-
-
-def _read_checks(project: Project, record: dict[str, Any]) -> tuple[CaseCheck, ...]:
-    source = str(project.workspace.cases(project.name))
-    return files.validate(tuple[CaseCheck, ...], record["checks"], source=source)
-
-
-def _read_record(project: Project, planner: Planner) -> dict[str, Any] | None:
-    """What is written of the cases, if this planner measured them, in today's form."""
-    path = project.workspace.cases(project.name)
-    if not (path.is_file() and project.workspace.fingerprint(project.name).is_file()):
-        return None
-    record: dict[str, Any] = files.read_json(path)
-    if record.get("measured_by") != _measured_by(planner) or "checks" not in record:
-        return None
-    return record

@@ -12,7 +12,8 @@ from nnseg_core.dataset import DatasetDescription
 from nnseg_core.errors import PlanError
 from nnseg_core.fingerprint import Fingerprint
 from nnseg_core.normalizing import planning_facts
-from nnseg_core.pipeline.examine import came_to_frozen_plan, examine, require_clean
+from nnseg_core.pipeline.examine import examine, require_clean
+from nnseg_core.pipeline.examined import came_to_frozen_plan
 from nnseg_core.plan import ComponentRef, Plan
 from nnseg_core.plugins import Plugins
 from nnseg_core.project import Project, apply_plan_settings, check_parts

@@ -17,7 +17,8 @@ from nnseg_core.normalizing import normalization_facts
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.budget import PREPROCESS_SECONDS, budget
 from nnseg_core.pipeline.costs import disk_of_cases, require_room
-from nnseg_core.pipeline.examine import decoded_key, examine, require_clean
+from nnseg_core.pipeline.examine import examine, require_clean
+from nnseg_core.pipeline.examined import decoded_key
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.project import Project
 from nnseg_core.store import CaseStore

@@ -15,7 +15,8 @@ from nnseg_core.dataset import CaseRef
 from nnseg_core.fingerprint import Fingerprint, IntensityStatistics
 from nnseg_core.model import WEIGHTS_FILE, fold_folder
 from nnseg_core.pipeline.costs import Cost, disk_of_cases, estimate, known_speed
-from nnseg_core.pipeline.examine import examined_before, known_examination, require_clean
+from nnseg_core.pipeline.examine import examined_before, require_clean
+from nnseg_core.pipeline.examined import known_examination
 from nnseg_core.pipeline.explaining import architecture_of
 from nnseg_core.pipeline.planning import plan_from_fingerprint, read_or_make_plan
 from nnseg_core.pipeline.preprocessing import case_keys, shares_cases_with, store_of

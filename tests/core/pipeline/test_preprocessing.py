@@ -16,7 +16,7 @@ from nnseg_core.case import PreprocessedCase, RawCase
 from nnseg_core.dataset import open_dataset
 from nnseg_core.errors import CasesFailed, DatasetError, DiskFull
 from nnseg_core.pipeline import make_plan, preprocess
-from nnseg_core.pipeline.examine import decoded_key
+from nnseg_core.pipeline.examined import decoded_key
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.plugins import load_plugins
 from nnseg_core.project import Project
