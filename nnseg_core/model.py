@@ -1,18 +1,12 @@
-"""A model folder, and what can be done with it: open it, and turn images into masks.
+"""A model, loaded: its networks and the parts around them, which turn images into masks.
 
-    MODEL/
-        plan.json       everything decided, for the one configuration that was trained
-        model.json      which configuration, and which plugin each part came from
-        fold_0/weights.safetensors
-        previous/       of a cascade: the model folder of the stage before it
-
-Nothing else is needed: neither the dataset, nor a workspace, nor the trainer.
+Of a model folder (``model_folder.py``) nothing else is needed: neither the dataset, nor a
+workspace, nor the trainer.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnseg_core import files, kinds
+from nnseg_core import kinds
 from nnseg_core.cascade import PREVIOUS_FOLDER, inputs_of, onto, with_previous
 from nnseg_core.case import Prediction, PreprocessedCase, RawCase, Segmentation
 from nnseg_core.contracts import (
@@ -32,8 +26,15 @@ from nnseg_core.contracts import (
     Reader,
 )
 from nnseg_core.dataset import DatasetDescription
-from nnseg_core.errors import DatasetError, ModelError, PluginError, writing_tensors
-from nnseg_core.geometry import PLANAR_SPACING, Geometry
+from nnseg_core.errors import ModelError, PluginError
+from nnseg_core.images import case_from
+from nnseg_core.model_folder import (
+    PLAN_FILE,
+    WEIGHTS_FILE,
+    fold_folder,
+    is_ensemble,
+    open_model,
+)
 from nnseg_core.normalizing import normalization_facts, reference_of
 from nnseg_core.plan import Configuration, Plan
 from nnseg_core.plugins import Plugins, load_plugins
@@ -46,18 +47,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nnseg_core.ensemble import Ensemble
-
-PLAN_FILE = "plan.json"
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _About:
-    """What ``model.json`` holds: which configuration, and where each part came from."""
-
-    configuration: str
-    providers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +174,9 @@ def load_model(
 
     See ``load_trained`` for the parameters, which in an ensemble go to each of its members.
     """
-    from nnseg_core import ensemble
+    from nnseg_core.ensemble import load_ensemble
 
-    load = ensemble.load_ensemble if ensemble.is_ensemble(Path(folder)) else load_trained
+    load = load_ensemble if is_ensemble(Path(folder)) else load_trained
     return load(Path(folder), device, folds, trust, plugins, settings)
 
 
@@ -268,110 +257,6 @@ def _load_previous(
         )
     settings = settings_for(name, trained.plan, settings)
     return load_trained(folder, device, trust=trust, plugins=plugins, settings=settings)
-
-
-def open_model(folder: Path) -> TrainedModel:
-    """Read what a model folder holds, without its weights.
-
-    Raises ``ModelError`` when it is not a model folder or no fold of it is trained.
-    """
-    from nnseg_core.ensemble import is_ensemble
-
-    if is_ensemble(folder):
-        raise ModelError(
-            f"{folder} is an ensemble, which can predict but not be trained. "
-            "Its members are models by themselves: see its subfolder members."
-        )
-    if not (folder / MODEL_FILE).is_file() or not (folder / PLAN_FILE).is_file():
-        raise ModelError(
-            f"{folder} is not a model folder: it needs {MODEL_FILE} and {PLAN_FILE}. "
-            "'nnseg train' prints the path of the folder it makes as its last line."
-        )
-    about = files.load(_About, folder / MODEL_FILE)
-    plan = files.read_plan(folder / PLAN_FILE)
-    if about.configuration not in plan.configurations:
-        raise ModelError(
-            f"{folder / MODEL_FILE} names configuration {about.configuration!r}, but "
-            f"{PLAN_FILE} beside it has {', '.join(plan.configurations)}."
-        )
-    folds = trained_folds(folder)
-    if not folds:
-        raise ModelError(f"{folder} holds no trained fold yet (fold_*/{WEIGHTS_FILE}).")
-    return TrainedModel(
-        folder=folder,
-        name=about.configuration,
-        plan=plan,
-        folds=folds,
-        providers=about.providers,
-    )
-
-
-def trained_folds(folder: Path) -> tuple[str, ...]:
-    """The folds of a model folder that have weights, sorted; none where there is no folder."""
-    paths = folder.glob(f"fold_*/{WEIGHTS_FILE}")
-    return tuple(sorted(path.parent.name.removeprefix("fold_") for path in paths))
-
-
-def fold_folder(folder: Path, fold: str | int) -> Path:
-    """Where a fold's weights, checkpoints and pictures are."""
-    return folder / f"fold_{fold}"
-
-
-def write_model(folder: Path, plan: Plan, name: str, providers: dict[str, str]) -> None:
-    """Write what a model folder holds beside its folds."""
-    files.write_json(folder / PLAN_FILE, plan)
-    files.write_json(folder / MODEL_FILE, _About(configuration=name, providers=providers))
-
-
-def save_weights(network: nn.Module, fold: Path) -> None:
-    """Write a network's weights; they appear complete or not at all. Raises ``DiskFull``."""
-    from safetensors.torch import save_model
-
-    beside = fold / f".{WEIGHTS_FILE}.part"
-    with writing_tensors(fold / WEIGHTS_FILE):
-        save_model(network, str(beside))
-    beside.replace(fold / WEIGHTS_FILE)
-
-
-def case_from(
-    image: Path | str | Sequence[Path | str] | NDArray[Any],
-    spacing: Sequence[float] | None,
-    reader_for: Callable[[Path], Reader],
-) -> RawCase:
-    """A case from an array, a file or one file per channel; see ``Model.predict``."""
-    if isinstance(image, np.ndarray):
-        return case_from_array(image, spacing)
-    paths = [Path(image)] if isinstance(image, str | Path) else [Path(path) for path in image]
-    read, geometry = reader_for(paths[0]).read(paths)
-    return RawCase(identifier=paths[0].name, image=read, label=None, geometry=geometry)
-
-
-def case_from_array(image: NDArray[Any], spacing: Sequence[float] | None) -> RawCase:
-    """A case from an array; see ``Model.predict`` for axes. Raises ``DatasetError`` on a misfit."""
-    if spacing is None or len(spacing) not in (2, 3):
-        raise DatasetError(
-            "an array needs its spacing in mm: spacing=(z, y, x), or (y, x) for a planar image."
-        )
-    if image.ndim not in (len(spacing), len(spacing) + 1):
-        raise DatasetError(
-            f"an array of shape {image.shape} does not fit spacing {tuple(spacing)}: "
-            "give (z, y, x) or (channel, z, y, x)."
-        )
-    channels = image if image.ndim > len(spacing) else image[np.newaxis]
-    if len(spacing) == 2:
-        channels = channels[:, np.newaxis]
-    geometry = Geometry(
-        shape=channels.shape[1:],
-        spacing=(PLANAR_SPACING,) * (3 - len(spacing)) + tuple(map(float, spacing)),  # type: ignore[arg-type]
-    )
-    return RawCase(
-        identifier="array", image=channels.astype(np.float32), label=None, geometry=geometry
-    )
-
-
-def delete_fold(folder: Path, fold: str) -> None:
-    """Throw away all that a fold has."""
-    shutil.rmtree(fold_folder(folder, fold), ignore_errors=True)
 
 
 def build_network(

@@ -91,7 +91,7 @@ def _ordered(
 
     from nnseg_core.cli.order import settled
     from nnseg_core.cli.stages import stages_before
-    from nnseg_core.model import fold_folder
+    from nnseg_core.model_folder import fold_folder
     from nnseg_core.pipeline import require_same_plan
     from nnseg_core.pipeline.rehearsal import rehearse_training
 

@@ -23,7 +23,7 @@ Folds = Annotated[
 def is_done(fold: Path, split: Split) -> bool:
     """Whether a fold is trained and all its validation cases are scored."""
     from nnseg_core import files
-    from nnseg_core.model import WEIGHTS_FILE
+    from nnseg_core.model_folder import WEIGHTS_FILE
 
     summary = fold / "validation" / "summary.json"
     if not (fold / WEIGHTS_FILE).is_file() or not summary.is_file():

@@ -107,7 +107,7 @@ def model_folder(project: Project, order: Order, plan: Plan) -> Path:
 def _prepared(project: Project, order: Order) -> _Job:
     """Plan, check what was asked for, choose the folds, preprocess."""
     from nnseg_core.cli.display import note
-    from nnseg_core.model import fold_folder
+    from nnseg_core.model_folder import fold_folder
     from nnseg_core.pipeline import preprocess, read_or_make_folds, require_samples_for_all
     from nnseg_core.project import check_device
 
@@ -136,7 +136,7 @@ def _prepared(project: Project, order: Order) -> _Job:
 
 def _require_same(folder: Path, plan: Plan, name: str, splits: Mapping[str, Split]) -> None:
     """What is trained in the folder must be of the same plan and the same splits."""
-    from nnseg_core.model import fold_folder
+    from nnseg_core.model_folder import fold_folder
     from nnseg_core.pipeline import require_same_plan, require_same_split
 
     require_same_plan(folder, plan, name)
@@ -147,7 +147,7 @@ def _require_same(folder: Path, plan: Plan, name: str, splits: Mapping[str, Spli
 def _train_fold(project: Project, job: _Job, fold: str) -> None:
     """Train a fold, and predict and score its validation cases, as far as that is to be done."""
     from nnseg_core.cli.display import note
-    from nnseg_core.model import fold_folder
+    from nnseg_core.model_folder import fold_folder
     from nnseg_core.pipeline import TrainingRequest, train, validate, with_previous_stage
 
     order, split, place = job.order, job.splits[fold], fold_folder(job.folder, fold)

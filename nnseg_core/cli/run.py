@@ -151,6 +151,6 @@ def _orders(plan: Plan, order: Order, wanted: Sequence[str] | None) -> list[Orde
 
 
 def _members(project: Project, names: Sequence[str]) -> list[TrainedModel]:
-    from nnseg_core.model import open_model
+    from nnseg_core.model_folder import open_model
 
     return [open_model(project.workspace.model(project.name, name)) for name in names]

@@ -20,14 +20,8 @@ from nnseg_core.claims import claim
 from nnseg_core.contracts import Callback
 from nnseg_core.errors import DatasetError, ModelError
 from nnseg_core.label_store import LabelStore
-from nnseg_core.model import (
-    MODEL_FILE,
-    PLAN_FILE,
-    WEIGHTS_FILE,
-    fold_folder,
-    load_trained,
-    trained_folds,
-)
+from nnseg_core.model import load_trained
+from nnseg_core.model_folder import MODEL_FILE, PLAN_FILE, WEIGHTS_FILE, fold_folder, trained_folds
 from nnseg_core.pipeline.preprocessing import preprocess
 from nnseg_core.pipeline.trained_splits import require_same_split
 from nnseg_core.pipeline.training import (

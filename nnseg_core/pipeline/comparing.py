@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnseg_core import desk, files, kinds, machine
+from nnseg_core.averaging import average, decide, mean_of, side_by_side
 from nnseg_core.case import Prediction
 from nnseg_core.contracts import Preprocessor, Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, Labels
-from nnseg_core.ensemble import average, decide, mean_of, side_by_side
 from nnseg_core.logits import read_logits
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.contenders import Contender, Field

@@ -11,15 +11,15 @@ from pathlib import Path
 from nnseg_core import files
 from nnseg_core.claims import claim
 from nnseg_core.dataset import CaseRef
-from nnseg_core.ensemble import is_ensemble
 from nnseg_core.errors import ModelError, NnsegError
 from nnseg_core.logits import write_logits
-from nnseg_core.model import (
+from nnseg_core.model import load_trained
+from nnseg_core.model_folder import (
     MODEL_FILE,
     PLAN_FILE,
     WEIGHTS_FILE,
     fold_folder,
-    load_trained,
+    is_ensemble,
     open_model,
 )
 from nnseg_core.pipeline.preprocessing import read_case

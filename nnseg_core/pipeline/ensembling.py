@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nnseg_core.averaging import decide
 from nnseg_core.case import Segmentation
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import DatasetDescription
-from nnseg_core.ensemble import decide
 from nnseg_core.errors import DatasetError
 from nnseg_core.pipeline.prediction import PROBABILITIES, write_mask
 from nnseg_core.progress import Report, silent

@@ -12,8 +12,8 @@ from nnseg_core import files
 from nnseg_core.checking.case import check_values, count_values
 from nnseg_core.contracts import Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, Labels, read_description
-from nnseg_core.ensemble import read_plan_of
 from nnseg_core.errors import CasesFailed, DatasetError
+from nnseg_core.model_folder import read_plan_of
 from nnseg_core.parallel import map_cases, values
 from nnseg_core.progress import Report, silent
 from nnseg_core.scoring.scores import TOLERANCE, CaseScores, Scores, score_case, summarise

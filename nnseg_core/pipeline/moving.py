@@ -9,7 +9,7 @@ from typing import Any
 from nnseg_core import files, kinds
 from nnseg_core.dataset import DatasetDescription
 from nnseg_core.errors import PlanError
-from nnseg_core.model import PLAN_FILE
+from nnseg_core.model_folder import PLAN_FILE
 from nnseg_core.pipeline.examine import examine, require_clean
 from nnseg_core.pipeline.planning import plan_from_fingerprint
 from nnseg_core.plan import ComponentRef, Plan

@@ -12,9 +12,8 @@ from nnseg_core import desk, files, kinds
 from nnseg_core.case import Segmentation
 from nnseg_core.contracts import FitsCases, Postprocessor, Reader
 from nnseg_core.dataset import CaseRef, DatasetDescription, Labels
-from nnseg_core.ensemble import is_ensemble, read_record
 from nnseg_core.errors import DatasetError, PlanError
-from nnseg_core.model import open_model
+from nnseg_core.model_folder import is_ensemble, open_model, read_record
 from nnseg_core.parallel import Crew, values
 from nnseg_core.plan import ComponentRef
 from nnseg_core.progress import Report, silent

@@ -13,7 +13,7 @@ from nnseg_core import kinds
 from nnseg_core.contracts import Architecture
 from nnseg_core.dataset import CaseRef
 from nnseg_core.fingerprint import Fingerprint, IntensityStatistics
-from nnseg_core.model import WEIGHTS_FILE, fold_folder
+from nnseg_core.model_folder import WEIGHTS_FILE, fold_folder
 from nnseg_core.pipeline.costs import Cost, disk_of_cases, estimate, known_speed
 from nnseg_core.pipeline.examine import examined_before, require_clean
 from nnseg_core.pipeline.examined import known_examination

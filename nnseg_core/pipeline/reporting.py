@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from nnseg_core import files
-from nnseg_core.model import fold_folder
+from nnseg_core.model_folder import fold_folder
 from nnseg_core.selection import Selection, described, rows
 from nnseg_core.training import TrainedModel
 

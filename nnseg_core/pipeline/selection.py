@@ -13,9 +13,16 @@ from nnseg_core.cascade import PREVIOUS_FOLDER
 from nnseg_core.claims import claim
 from nnseg_core.contracts import Postprocessor
 from nnseg_core.dataset import CaseRef
-from nnseg_core.ensemble import MEMBERS, EnsembleRecord, is_ensemble
 from nnseg_core.errors import DatasetError, ModelError
-from nnseg_core.model import MODEL_FILE, PLAN_FILE, WEIGHTS_FILE, fold_folder
+from nnseg_core.model_folder import (
+    MEMBERS,
+    MODEL_FILE,
+    PLAN_FILE,
+    WEIGHTS_FILE,
+    EnsembleRecord,
+    fold_folder,
+    is_ensemble,
+)
 from nnseg_core.pipeline.comparing import compare, write_averages
 from nnseg_core.pipeline.contenders import Contender, Field, find_contenders, provide_logits
 from nnseg_core.pipeline.evaluation import score_pairs, write_scores

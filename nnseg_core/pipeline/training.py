@@ -21,10 +21,10 @@ from nnseg_core.claims import claim
 from nnseg_core.contracts import Callback, Extends, Trainer
 from nnseg_core.dataset.annotated import partly_annotated
 from nnseg_core.errors import ModelError, NnsegError, PlanError
-from nnseg_core.model import (
+from nnseg_core.model import build_network
+from nnseg_core.model_folder import (
     PLAN_FILE,
     WEIGHTS_FILE,
-    build_network,
     delete_fold,
     fold_folder,
     open_model,

@@ -13,7 +13,8 @@ from nnseg_core.case import Prediction, PreprocessedCase
 from nnseg_core.claims import claim
 from nnseg_core.dataset import CaseRef
 from nnseg_core.logits import ENDING, recorded
-from nnseg_core.model import Model, fold_folder, load_trained
+from nnseg_core.model import Model, load_trained
+from nnseg_core.model_folder import fold_folder
 from nnseg_core.pictures import overlay_png
 from nnseg_core.pipeline.drawing import PICTURES
 from nnseg_core.pipeline.evaluation import write_scores

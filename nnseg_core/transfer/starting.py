@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnseg_core import files
 from nnseg_core.errors import ModelError
-from nnseg_core.model import MODEL_FILE, PLAN_FILE, WEIGHTS_FILE, fold_folder, open_model
+from nnseg_core.model_folder import MODEL_FILE, PLAN_FILE, WEIGHTS_FILE, fold_folder, open_model
 from nnseg_core.plan import Configuration, Plan
 
 PICKLES = (".pth", ".pt", ".ckpt", ".model", ".pkl")

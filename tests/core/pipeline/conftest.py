@@ -8,7 +8,8 @@ import torch
 
 from nnseg_core.dataset import DatasetDescription, Labels
 from nnseg_core.fingerprint import IntensityStatistics
-from nnseg_core.model import build_network, fold_folder, save_weights, write_model
+from nnseg_core.model import build_network
+from nnseg_core.model_folder import fold_folder, save_weights, write_model
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_standard.networks.plain_unet import PlainUnet
 

@@ -13,10 +13,11 @@ import pytest
 import SimpleITK as sitk
 
 from nnseg_core import files, load_model
+from nnseg_core.averaging import average, decide
 from nnseg_core.dataset import Labels
-from nnseg_core.ensemble import Ensemble, EnsembleRecord, average, decide
+from nnseg_core.ensemble import Ensemble
 from nnseg_core.logits import read_logits
-from nnseg_core.model import open_model
+from nnseg_core.model_folder import EnsembleRecord, open_model
 from nnseg_core.pipeline.selection import copy_model
 from nnseg_core.plan import ComponentRef
 from nnseg_core.scoring.overlap import count_overlap

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from nnseg_core.dataset import DatasetDescription, Labels
 from nnseg_core.errors import ModelError
 from nnseg_core.fingerprint import IntensityStatistics
-from nnseg_core.model import write_model
+from nnseg_core.model_folder import write_model
 from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.transfer.starting import label_of, open_start
 
