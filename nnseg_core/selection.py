@@ -77,10 +77,20 @@ def rows(selection: Selection) -> list[tuple[str, ...]]:
 
 def described(selection: Selection) -> str:
     """The postprocessing in a few words."""
-    if not selection.changed:
-        return "none: it does not help"
-    options = ", ".join(f"{k}={v}" for k, v in selection.postprocessor.options.items())
-    return f"{selection.postprocessor.name}({options})"
+    return part_in_words(selection.postprocessor) if selection.changed else "none: it does not help"
+
+
+def part_in_words(part: ComponentRef) -> str:
+    """A part with its options: ``largest (objects: liver + tumour, tumour)``."""
+    options = "; ".join(f"{name}: {_words(value)}" for name, value in part.options.items())
+    return f"{part.name} ({options})" if options else part.name
+
+
+def _words(value: object, separator: str = ", ") -> str:
+    """What a list holds; a list inside it stands for one thing made of several."""
+    if isinstance(value, list | tuple):
+        return separator.join(_words(each, " + ") for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_csv(selection: Selection) -> str:

@@ -1,8 +1,9 @@
 """Train the same folds with nnU-Net and with nnseg, equally long, and compare their Dice.
 
-Both get the same cases, the same number of optimizer steps and the same batch size; each has its
-own plan, augmentation, loop and prediction. The masks of both are scored by ``nnseg evaluate``.
-A training that is done is not repeated, so that a run which was stopped goes on.
+Both get the same cases, the same number of optimizer steps, the same batch size and the same
+optimizer; each has its own plan, augmentation, loop and prediction. The masks of both are scored
+by ``nnseg evaluate``. A training that is done is not repeated, so that a run which was stopped
+goes on.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import json
 import os
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, variance
+from tempfile import TemporaryDirectory
 
 import meter
 from scipy.stats import t as student
@@ -36,8 +40,27 @@ class Task:
 
 TASKS = {
     "hippocampus": Task("Dataset004_Hippocampus", "3d_fullres", 2),
-    "nuclei": Task("Dataset018_Nuclei", "2d", 4),
+    "nuclei": Task("Dataset018_Nuclei", "2d", 3),
 }
+
+
+@dataclass(frozen=True)
+class Course:
+    """How both train: equally long, with equally wide networks and the same optimizer.
+
+    ``width`` is the share of the planned features; ``threads`` are those of each training.
+    """
+
+    epochs: int
+    iterations: int
+    learning_rate: float
+    momentum: float
+    width: float
+    threads: int
+
+    def __str__(self) -> str:
+        rate = f"lr{self.learning_rate:g}-momentum{self.momentum:g}"
+        return f"{self.epochs}x{self.iterations}-{rate}-width{self.width:g}"
 
 
 @dataclass(frozen=True)
@@ -45,90 +68,112 @@ class Comparison:
     """What is trained, and where it is kept."""
 
     task: Task
+    course: Course
     data: Path
     work: Path
     peer_python: Path
-    epochs: int
-    iterations: int
 
-    def ours(self, fold: int, seed: int) -> float:
-        """Mean Dice of nnseg on a fold."""
-        workspace = self.work / "ours"
-        name = f"{self.task.configuration}-{self.epochs}x{self.iterations}-seed{seed}"
-        options = {
-            "trainer.epochs": self.epochs,
-            "trainer.iterations": self.iterations,
-            "trainer.validation_iterations": 1,
-            "batch_size": self.task.batch_size,
-        }
-        folder = workspace / "models" / self.task.dataset / name / f"fold_{fold}" / "validation"
-        if not (folder / "summary.json").is_file():
-            settings = [
-                part for key, value in options.items() for part in ("--set", f"{key}={value}")
-            ]
-            self._run(
-                *(sys.executable, "-m", "nnseg_core", "train", self.data / self.task.dataset),
-                *(self.task.configuration, "--fold", fold, "--seed", seed, "--device", "cpu"),
-                *("--workspace", workspace, "--name", name, *settings),
-            )
-        return self._dice(folder)
+    @property
+    def plan(self) -> str:
+        """Name of nnU-Net's plan with our batch size and width."""
+        return f"batch{self.task.batch_size}-width{self.course.width:g}"
 
-    def theirs(self, fold: int, seed: int) -> float:
-        """Mean Dice of nnU-Net on a fold."""
-        kept = self.work / "theirs" / "masks" / self.task.dataset
-        kept /= f"{self.epochs}x{self.iterations}-fold{fold}-seed{seed}"
-        if not kept.is_dir():
-            plans = self._their_plans()
-            self._run(
-                *(self.peer_python, Path(__file__).with_name("theirs.py"), "learn"),
-                *(self.task.number, self.task.configuration, plans, fold, seed),
-                f"{self.epochs}x{self.iterations}",
-            )
-            results = self.work / "theirs" / "results" / self.task.dataset
-            name = f"nnUNetTrainer__{plans}__{self.task.configuration}"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            (results / name / f"fold_{fold}" / "validation").rename(kept)
-            shutil.rmtree(results / name)
-        return self._dice(kept)
-
-    def _their_plans(self) -> str:
-        """Its own plan with our batch size; the folds are equal, as the tests of splits show."""
-        folder = self.work / "theirs" / "preprocessed" / self.task.dataset
-        name = f"batch{self.task.batch_size}"
-        if not (folder / f"{name}.json").is_file():
-            raw = self.work / "theirs" / "raw" / self.task.dataset
-            raw.parent.mkdir(parents=True, exist_ok=True)
-            if not raw.exists():
-                raw.symlink_to(self.data / self.task.dataset)
+    def prepare(self) -> None:
+        """Plan and preprocess with both, once for all trainings."""
+        raw, theirs = self.data / self.task.dataset, self.work / "theirs"
+        folder = theirs / "preprocessed" / self.task.dataset
+        if not (folder / f"{self.plan}.json").is_file():
+            link = theirs / "raw" / self.task.dataset
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(raw)
             command = self.peer_python.parent / "nnUNetv2_plan_and_preprocess"
             self._run(command, "-d", self.task.number, "-c", self.task.configuration, "-np", 2)
             plan = json.loads((folder / "nnUNetPlans.json").read_text())
-            plan["configurations"][self.task.configuration]["batch_size"] = self.task.batch_size
-            (folder / f"{name}.json").write_text(json.dumps({**plan, "plans_name": name}))
-        return name
+            configuration = plan["configurations"][self.task.configuration]
+            configuration["batch_size"] = self.task.batch_size
+            network = configuration["architecture"]["arch_kwargs"]
+            network["features_per_stage"] = self._narrowed(network["features_per_stage"])
+            named = {**plan, "plans_name": self.plan}
+            (folder / f"{self.plan}.json").write_text(json.dumps(named))
+        self._ours("preprocess", raw, "-c", self.task.configuration)
+
+    def ours(self, fold: int, seed: int) -> float:
+        """Mean Dice of nnseg on a fold."""
+        name = f"{self.task.configuration}-{self.course}-seed{seed}"
+        folder = self.work / "ours" / "models" / self.task.dataset / name / f"fold_{fold}"
+        if not (folder / "validation" / "summary.json").is_file():
+            plan = self.work / "ours" / "datasets" / self.task.dataset / "standard" / "plan.json"
+            planned = json.loads(plan.read_text())["configurations"][self.task.configuration]
+            options = {
+                "trainer.epochs": self.course.epochs,
+                "trainer.iterations": self.course.iterations,
+                "trainer.validation_iterations": 1,
+                "trainer.learning_rate": self.course.learning_rate,
+                "trainer.momentum": self.course.momentum,
+                "batch_size": self.task.batch_size,
+                "features": self._narrowed(planned["features"]),
+            }
+            settings = [
+                part for key, value in options.items() for part in ("--set", f"{key}={value}")
+            ]
+            self._ours(
+                *("train", self.data / self.task.dataset, self.task.configuration),
+                *("--fold", fold, "--seed", seed, "--device", "cpu", "--name", name, *settings),
+            )
+        return self._dice(folder / "validation")
+
+    def theirs(self, fold: int, seed: int) -> float:
+        """Mean Dice of nnU-Net on a fold."""
+        run = f"{self.course}-fold{fold}-seed{seed}"
+        kept = self.work / "theirs" / "masks" / self.task.dataset / run
+        if not kept.is_dir():
+            results = self.work / "theirs" / "results" / f"{self.task.number}-{run}"
+            self._run(
+                *(self.peer_python, Path(__file__).with_name("theirs.py"), "learn"),
+                *(self.task.number, self.task.configuration, self.plan, fold, seed),
+                f"{self.course.epochs}x{self.course.iterations}",
+                *(self.course.learning_rate, self.course.momentum, self.course.threads),
+                results=results,
+            )
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (masks,) = results.glob(f"*/*/fold_{fold}/validation")
+            masks.rename(kept)
+            shutil.rmtree(results)
+        return self._dice(kept)
+
+    def _narrowed(self, features: list[int]) -> list[int]:
+        return [max(1, round(self.course.width * each)) for each in features]
 
     def _dice(self, masks: Path) -> float:
-        output = self.work / "scores"
-        references = self.data / self.task.dataset / "labelsTr"
-        self._run(
-            *(sys.executable, "-m", "nnseg_core", "evaluate", masks, references),
-            *("--allow-missing", "--output", output),
-        )
-        dice = json.loads((output / "summary.json").read_text())["foreground_mean"]["Dice"]
-        return float(dice)
+        with TemporaryDirectory() as output:
+            self._ours(
+                *("evaluate", masks, self.data / self.task.dataset / "labelsTr"),
+                *("--allow-missing", "--output", Path(output) / "scores"),
+                workspace=False,
+            )
+            summary = json.loads((Path(output) / "scores" / "summary.json").read_text())
+        return float(summary["foreground_mean"]["Dice"])
 
-    def _run(self, *command: object) -> None:
+    def _ours(self, *command: object, workspace: bool = True) -> None:
+        folder = ("--workspace", self.work / "ours") if workspace else ()
+        self._run(sys.executable, "-m", "nnseg_core", *command, *folder)
+
+    def _run(self, *command: object, results: Path | None = None) -> None:
         theirs = self.work / "theirs"
         environment = {
             **os.environ,
             "nnUNet_raw": str(theirs / "raw"),
             "nnUNet_preprocessed": str(theirs / "preprocessed"),
-            "nnUNet_results": str(theirs / "results"),
+            "nnUNet_results": str(results or theirs / "results"),
             "nnUNet_compile": "f",
-            "nnUNet_n_proc_DA": "2",
+            "nnUNet_n_proc_DA": "1",
+            "OMP_NUM_THREADS": str(self.course.threads),
             "PYTHONWARNINGS": "ignore",
         }
-        with (self.work / "accuracy.log").open("a+", encoding="utf-8") as log:
+        kept = self.work / "logs" / f"{threading.get_native_id()}.log"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a+", encoding="utf-8") as log:
             meter.run(list(map(str, command)), environment, log)
 
 
@@ -158,29 +203,47 @@ def line(name: str, fold: int, ours: list[float], theirs: list[float]) -> str:
 
 
 def main() -> None:
-    """Compare, and print the table as it grows."""
+    """Train side by side, then print the table."""
     options = _options()
-    print("| Data | Fold | nnU-Net (seeds) | nnseg (seeds) | Difference (95 %) |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
-    for name in options.tasks.split(","):
-        comparison = Comparison(
+    cores = os.cpu_count() or 1
+    course = Course(
+        epochs=options.epochs,
+        iterations=options.iterations,
+        learning_rate=options.learning_rate,
+        momentum=options.momentum,
+        width=options.width,
+        threads=max(1, cores // options.jobs),
+    )
+    comparisons = {
+        name: Comparison(
             task=TASKS[name],
+            course=course,
             data=Path(os.environ["NNSEG_TEST_DATA"]),
             work=options.work.absolute(),
             peer_python=options.peer_python.absolute(),
-            epochs=options.epochs,
-            iterations=options.iterations,
         )
-        comparison.work.mkdir(parents=True, exist_ok=True)
-        for fold in map(int, options.folds.split(",")):
-            ours, theirs = [], []
-            for seed in range(options.seeds):  # side by side, so that a stopped run compares too
-                ours.append(comparison.ours(fold, seed))
-                theirs.append(comparison.theirs(fold, seed))
-                print(
-                    f"  seed {seed}: {theirs[-1]:.4f} {ours[-1]:.4f}", file=sys.stderr, flush=True
-                )
-            print(line(name, fold, ours, theirs), flush=True)
+        for name in options.tasks.split(",")
+    }
+    folds, seeds = list(map(int, options.folds.split(","))), range(options.seeds)
+    for comparison in comparisons.values():
+        comparison.prepare()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        dice = {  # both sides in turn, so that a run which was stopped has pairs
+            (name, fold, side, seed): pool.submit(getattr(comparison, side), fold, seed)
+            for name, comparison in comparisons.items()
+            for fold in folds
+            for seed in seeds
+            for side in ("theirs", "ours")
+        }
+        for (name, fold, side, seed), future in dice.items():
+            print(f"{name} fold {fold} seed {seed} {side}: {future.result():.4f}", flush=True)
+    print("| Data | Fold | nnU-Net (seeds) | nnseg (seeds) | Difference (95 %) |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in comparisons:
+        for fold in folds:
+            ours = [dice[name, fold, "ours", seed].result() for seed in seeds]
+            theirs = [dice[name, fold, "theirs", seed].result() for seed in seeds]
+            print(line(name, fold, ours, theirs))
 
 
 def _options() -> argparse.Namespace:
@@ -189,9 +252,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--folds", default="0")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=3, help="at least 2")
+    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--iterations", type=int, default=250)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--momentum", type=float, default=0.99)
+    parser.add_argument("--width", type=float, default=1.0, help="share of the planned features")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     return parser.parse_args()
 
 

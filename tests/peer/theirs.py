@@ -124,14 +124,24 @@ def train(plans: str, steps: str) -> None:
     os._exit(0)  # its data workers would otherwise be waited for
 
 
-def learn(dataset: str, configuration: str, plans: str, fold: str, seed: str, steps: str) -> None:
+def learn(
+    dataset: str,
+    configuration: str,
+    plans: str,
+    fold: str,
+    seed: str,
+    steps: str,
+    learning_rate: str,
+    momentum: str,
+    threads: str,
+) -> None:
     """Train a fold for ``EPOCHSxSTEPS`` on the CPU, then predict its validation cases."""
     import random
 
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(int(threads))
     random.seed(int(seed))
     np.random.seed(int(seed))
     torch.manual_seed(int(seed))
@@ -141,6 +151,10 @@ def learn(dataset: str, configuration: str, plans: str, fold: str, seed: str, st
     epochs, iterations = map(int, steps.split("x"))
     trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, iterations
     trainer.num_val_iterations_per_epoch = 1
+    trainer.initial_lr = float(learning_rate)
+    trainer.initialize()
+    for group in trainer.optimizer.param_groups:
+        group["momentum"] = float(momentum)
     trainer.run_training()
     trainer.perform_actual_validation()
     os._exit(0)  # its data workers would otherwise be waited for
