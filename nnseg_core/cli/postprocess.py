@@ -63,7 +63,7 @@ def postprocess(
     from nnseg_core.plan import ComponentRef
     from nnseg_core.plugins import Plugins
     from nnseg_core.project import choose_reader
-    from nnseg_core.selection import part_in_words, mean_of
+    from nnseg_core.selection import mean_of, part_in_words
 
     if sum(given is not None for given in (model, using, fit)) > 1:
         raise DatasetError("--model, --using and --fit each say what to do. Give one of them.")
