@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Timer
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,21 +33,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_that_preprocesses_the_same_cases_is_waited_for(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = folder / "workspace" / "datasets" / "Dataset001_Cells" / "standard"
     other = ExitStack()
     other.enter_context(claim(plan / "2d", "preprocessing"))
     seen: list[list[Path]] = []
 
-    def end() -> None:
+    def end_the_other(seconds: float) -> None:
         seen.append(list(plan.rglob("case.json")))
         other.close()
 
-    ending = Timer(1.5, end)
-    ending.start()
+    clock = SimpleNamespace(time=time.time, sleep=end_the_other)
+    monkeypatch.setattr("nnseg_core.claims.time", clock)
     assert train(folder, "--name", "waited") == 0
-    ending.join()
 
     assert "waiting for process" in capsys.readouterr().err
     assert seen == [[]], "nothing was preprocessed meanwhile"
