@@ -25,7 +25,7 @@ from nnseg_standard.augmentation.options import RecipeOptions
 from nnseg_standard.augmentation.recipe import StandardAugmentation
 from nnseg_standard.data.feed import Batch, Feed, PatchFeed, prefetched
 from nnseg_standard.data.processes import in_processes
-from nnseg_standard.training.step import Objective
+from nnseg_standard.training.objective import Objective
 
 THREADS, PROCESSES, BATCHGENERATORS = "threads", "processes", "batchgenerators"
 FEEDERS = ("auto", THREADS, PROCESSES, BATCHGENERATORS)

@@ -6,49 +6,21 @@ GPU and recorded as graphs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 
-from nnseg_standard.device import autocast
 from nnseg_standard.training.distributed import sum_gradients
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.state import LoopState
 
 if TYPE_CHECKING:
     from nnseg_standard.data.feed import Batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """The loss of a network on a batch, computed at ``precision``; float32 means no autocast.
-
-    ``encode`` turns labels (batch, *space) into the target; ``loss`` compares all outputs of the
-    network with it. ``merge`` changes all outputs before, by the labels, where not every class is
-    annotated in every case. ``share`` weighs the loss: this rank's share of a batch's samples.
-    """
-
-    loss: Callable[[Tensor | Sequence[Tensor], Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    precision: torch.dtype
-    merge: Callable[[Tensor | Sequence[Tensor], Tensor], Tensor | Sequence[Tensor]] | None = None
-    share: float = 1.0
-
-    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, the logits at full resolution, and the target they belong to."""
-        target = self.encode(batch.label)
-        with autocast(batch.image.device, self.precision):
-            outputs = network(batch.image)
-            if self.merge is not None:
-                outputs = self.merge(outputs, batch.label)
-            loss = self.loss(outputs, target)
-            if self.share != 1:
-                loss = loss * self.share
-        return loss, outputs if isinstance(outputs, Tensor) else outputs[0], target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,55 +16,37 @@ from torch.backends import cudnn
 from torch.optim import Optimizer
 
 from nnseg_core.contracts import Callback
-from nnseg_core.errors import PlanError
-from nnseg_core.team import current
 from nnseg_core.training import TrainingTask
 from nnseg_standard.beside import Beside
-from nnseg_standard.cascade import WithPrevious
-from nnseg_standard.data.cache import held_where_they_fit
 from nnseg_standard.data.feed import PatchFeed, prefetched, validation_feed
-from nnseg_standard.device import bfloat16_fails, name_of, pick_device, pick_precision
-from nnseg_standard.losses.deep_supervision import DeepSupervision
-from nnseg_standard.partial import PartialTarget, decoder, marked_cases, partial_labels_of
-from nnseg_standard.targets import encode
-from nnseg_standard.training.checkpoint import Checkpoints, saved_precision, saved_run
-from nnseg_standard.training.cores import side_by_side
+from nnseg_standard.device import name_of, pick_device, pick_precision
+from nnseg_standard.partial import decoder
+from nnseg_standard.training.checkpoint import Checkpoints
 from nnseg_standard.training.distributed import (
     alone,
     asked_of_any,
     main_process,
     same_on_all,
-    share_of,
     summing,
 )
 from nnseg_standard.training.extension import begin_extension, end_extension, require_extendable
-from nnseg_standard.training.feeding import (
-    FEEDERS,
-    Candidates,
-    Feeding,
-    open_feeding,
-    wait_for,
-)
+from nnseg_standard.training.feeding import FEEDERS, Feeding, open_feeding
 from nnseg_standard.training.graphs import graphed
 from nnseg_standard.training.groups import Pace, parameter_groups
 from nnseg_standard.training.label_counts import LabelCounts
 from nnseg_standard.training.loop import Loop, run
+from nnseg_standard.training.objective import Objective, objective_of
 from nnseg_standard.training.online_dice import count_classes, count_regions, names
 from nnseg_standard.training.optimizers import OPTIMIZERS, OptimizerOptions
+from nnseg_standard.training.patches import candidates_of, feed_of
+from nnseg_standard.training.precision import precision_of
 from nnseg_standard.training.preflight import say_outlook
 from nnseg_standard.training.rate_trial import losses_at
 from nnseg_standard.training.schedule import SCHEDULES, Length, warmed_up
 from nnseg_standard.training.state import LoopState
-from nnseg_standard.training.step import (
-    Objective,
-    TrainStep,
-    ValidationStep,
-    begin_momentum,
-)
+from nnseg_standard.training.step import TrainStep, ValidationStep, begin_momentum
 from nnseg_standard.training.streams import open_stream
-from nnseg_standard.training.tuning import Trial, fastest, ways_on
-
-log = logging.getLogger(__name__)
+from nnseg_standard.training.tuning import computed_fast, fastest_kernels
 
 MAY_CHANGE = ("precision", "checkpoint_every", "feeder", "tune", "compile")
 """Options that a resumed training may have other values for."""
@@ -179,9 +160,9 @@ class StandardTrainer:
         ``task.resume`` finds the checkpoint of another training, and ``Stopped``.
         """
         device = pick_device(task.device)
-        precision = same_on_all(self._precision(task, device))
+        precision = same_on_all(precision_of(task, device, self.precision))
         state = self._begin(task.network.to(device), device, precision)
-        objective = self._objective(task, precision)
+        objective = objective_of(task, precision, self._batch_size(task))
         watching = tuple(callbacks) if main_process() else ()
         with (
             fastest_kernels(),
@@ -221,9 +202,9 @@ class StandardTrainer:
     def try_learning_rates(self, task: TrainingTask, rates: Sequence[float]) -> list[float]:
         """The loss of a step at each of the rates, until it breaks; the network is spoilt by it."""
         device = pick_device(task.device)
-        precision = self._precision(task, device)
+        precision = precision_of(task, device, self.precision)
         state = self._begin(task.network.to(device), device, precision)
-        objective = self._objective(task, precision)
+        objective = objective_of(task, precision, self._batch_size(task))
         with (
             fastest_kernels(),
             self._feeding(task, state.network, objective, device) as feeding,
@@ -268,21 +249,6 @@ class StandardTrainer:
         """Patches per batch, those of all ranks together."""
         return self.batch_size or task.configuration.batch_size
 
-    def _precision(self, task: TrainingTask, device: torch.device) -> torch.dtype:
-        """What was asked for; a resumed training keeps what ``auto`` chose when it began."""
-        asked = self.precision
-        if asked == "auto" and task.resume:
-            asked = saved_precision(task.folder) or asked
-        if device.type == "cpu" and bfloat16_fails(task.configuration.topology):
-            if asked == "bf16":
-                raise PlanError(
-                    "precision bf16 gives wrong gradients on a CPU for this network, which is 2 "
-                    "voxels deep at one of its levels. Use fp32, or another patch_size."
-                )
-            log.info("precision: fp32, as bf16 fails where a network is 2 voxels deep")
-            asked = "fp32"
-        return pick_precision(device, asked)
-
     def _begin(self, network: nn.Module, device: torch.device, precision: torch.dtype) -> LoopState:
         optimizer = self.make_optimizer(network)
         begin_momentum(optimizer)
@@ -293,59 +259,28 @@ class StandardTrainer:
             epochs=self._length.epochs,
         )
 
-    def _objective(self, task: TrainingTask, precision: torch.dtype) -> Objective:
-        loss, share = DeepSupervision(task.loss), share_of(self._batch_size(task))
-        if not task.annotated:
-            return Objective(
-                loss=loss,
-                encode=partial(encode, labels=task.labels),
-                precision=precision,
-                share=share,
-            )
-        target = PartialTarget(partial_labels_of(task))
-        return Objective(
-            loss=loss,
-            encode=target.encode,
-            precision=precision,
-            merge=None if task.labels.is_regions else target.merge,
-            share=share,
+    def _feed(self, task: TrainingTask) -> PatchFeed:
+        return feed_of(
+            task,
+            batch_size=self._batch_size(task),
+            foreground_share=self.foreground_share,
+            by_chance=self.foreground_by_chance,
         )
 
     def _feeding(
         self, task: TrainingTask, network: nn.Module, objective: Objective, device: torch.device
     ) -> AbstractContextManager[Feeding]:
-        """Who feeds; a resumed training keeps the transforms that it began with."""
-        stored = self._feed(task)
-        cases = (*task.split.train, *task.split.validation)
-        candidates = Candidates(
-            feed=replace(
-                stored,
-                store=held_where_they_fit(
-                    stored.store, cases, stored.channels, device, maps=1 + bool(task.previous)
-                ),
-            ),
-            stored=stored,
-            device=device,
-            workers=current().ranks.cores(task.workers),
-            began=saved_run(task.folder) if task.resume else None,
-            same_bits=not self._tunes() or not alone(),
-        )
+        same_bits = not self._tunes() or not alone()
+        candidates = candidates_of(task, self._feed(task), device, same_bits=same_bits)
         return open_feeding(candidates, self.feeder, network, objective)
 
     def _tuned(
         self, feeding: Feeding, network: nn.Module, objective: Objective, device: torch.device
     ) -> AbstractContextManager[None]:
-        """The network is computed in the fastest way until the block ends."""
-        feed = feeding.feed
-        if device.type == "cpu" and not self.compile:
-            shape = (len(feed.made), feed.inputs, *feed.patch_size)
-            return side_by_side(network, shape)
-        trial = Trial(
-            objective=objective,
-            batch=lambda: next(iter(prefetched(feeding.feed, [0], device, workers=0))),
-            finish=partial(wait_for, device),
+        tune, compiling = self._tunes(), self.compile
+        return computed_fast(
+            network, objective, feeding.feed, device, tune=tune, compiling=compiling
         )
-        return fastest(ways_on(device, self._tunes(), self.compile), network, trial)
 
     def _tunes(self) -> bool:
         """Whether measurements may decide what is computed: not if results must repeat."""
@@ -367,8 +302,8 @@ class StandardTrainer:
         length = self._length
         learned_from = length.before(state.epoch) + len(state.under_way.losses)
         checked_on = rounds * state.epoch
-        count = count_regions if task.labels.is_regions else count_classes
         learn = TrainStep(objective=objective, clip_norm=self.clip_norm)
+        count = count_regions if task.labels.is_regions else count_classes
         check = ValidationStep(objective=objective, count=count)
         # Ranks would have to agree on each try of a graph, or one that fails keeps others waiting.
         steps = graphed(learn, check, device) if self._tunes() and alone() else (learn, check)
@@ -390,23 +325,6 @@ class StandardTrainer:
                 seed=task.seed,
             )
 
-    def _feed(self, task: TrainingTask) -> PatchFeed:
-        previous = task.previous
-        store = marked_cases(task)
-        return PatchFeed(
-            store=WithPrevious(store=store, previous=previous) if previous else store,
-            identifiers=task.split.train,
-            patch_size=task.configuration.patch_size,
-            batch_size=self._batch_size(task),
-            samples=None if alone() else current().ranks.samples(self._batch_size(task)),
-            channels=len(task.configuration.normalization),
-            augmentation=task.augmentation,
-            seed=task.seed,
-            foreground_share=self.foreground_share,
-            by_chance=self.foreground_by_chance,
-            previous=previous.values if previous else (),
-        )
-
     def _description(self, task: TrainingTask, feeding: Feeding) -> dict[str, Any]:
         """What has to be the same for a resumed training to be the same training."""
         kind = type(self)
@@ -420,9 +338,3 @@ class StandardTrainer:
             "seed": task.seed,
             **({"previous": task.previous.made_from} if task.previous else {}),
         }
-
-
-def fastest_kernels() -> AbstractContextManager[None]:
-    """Let cuDNN time its kernels once: all batches have one shape. Not if results must repeat."""
-    repeatable = cudnn.deterministic
-    return cudnn.flags(enabled=True, benchmark=not repeatable, deterministic=repeatable)

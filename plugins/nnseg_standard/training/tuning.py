@@ -13,18 +13,22 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from nnseg_core.team import current
-from nnseg_standard.data.feed import Batch
+from nnseg_standard.data.feed import Batch, PatchFeed, prefetched
 from nnseg_standard.networks.norm_activation import NormActivation
 from nnseg_standard.training.agreement import LOSS_SCALE, difference
+from nnseg_standard.training.cores import side_by_side
+from nnseg_standard.training.feeding import wait_for
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.snapshot import RandomStates
-from nnseg_standard.training.step import Objective
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,32 @@ def ways_on(device: torch.device, tune: bool, compiling: bool) -> dict[str, Way]
     if compiling:
         ways["compiled"] = compiled
     return ways
+
+
+def fastest_kernels() -> AbstractContextManager[None]:
+    """Let cuDNN time its kernels once: all batches have one shape. Not if results must repeat."""
+    repeatable = cudnn.deterministic
+    return cudnn.flags(enabled=True, benchmark=not repeatable, deterministic=repeatable)
+
+
+def computed_fast(
+    network: nn.Module,
+    objective: Objective,
+    feed: PatchFeed,
+    device: torch.device,
+    *,
+    tune: bool,
+    compiling: bool,
+) -> AbstractContextManager[None]:
+    """The network is computed in the fastest way for batches of ``feed`` until the block ends."""
+    if device.type == "cpu" and not compiling:
+        return side_by_side(network, (len(feed.made), feed.inputs, *feed.patch_size))
+    trial = Trial(
+        objective=objective,
+        batch=lambda: next(iter(prefetched(feed, [0], device, workers=0))),
+        finish=partial(wait_for, device),
+    )
+    return fastest(ways_on(device, tune, compiling), network, trial)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from nnseg_standard.data.feed import Batch
 from nnseg_standard.networks.norm_activation import NormActivation
 from nnseg_standard.networks.plain_unet import PlainUnet
 from nnseg_standard.networks.residual_unet import ResidualUnet
-from nnseg_standard.training.step import Objective
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.tuning import Trial, channels_last
 
 pytest.importorskip("triton", reason="Triton is not installed")

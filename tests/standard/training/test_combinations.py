@@ -16,8 +16,9 @@ from nnseg_standard.losses.deep_supervision import DeepSupervision
 from nnseg_standard.networks.plain_unet import PlainUnet
 from nnseg_standard.networks.residual_unet import ResidualUnet
 from nnseg_standard.targets import encode
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.state import LoopState
-from nnseg_standard.training.step import Objective, TrainStep
+from nnseg_standard.training.step import TrainStep
 from nnseg_standard.training.trainer import StandardTrainer
 
 PLUGINS = load_plugins()

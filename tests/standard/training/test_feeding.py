@@ -27,7 +27,7 @@ from nnseg_standard.training.feeding import (
     seconds_per_step,
     with_batchgenerators,
 )
-from nnseg_standard.training.step import Objective
+from nnseg_standard.training.objective import Objective
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BATCH = Batch(image=torch.ones(3, 1, 4, 4), label=torch.zeros(3, 4, 4, dtype=torch.int16))

@@ -11,10 +11,10 @@ from torch.amp import GradScaler
 
 from nnseg_standard.data.feed import Batch
 from nnseg_standard.training.graphs import GraphedStep, graphed, learning_rates_on
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.snapshot import Snapshot
 from nnseg_standard.training.state import LoopState
 from nnseg_standard.training.step import (
-    Objective,
     TrainStep,
     ValidationStep,
     begin_momentum,

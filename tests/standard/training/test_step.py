@@ -17,10 +17,10 @@ from nnseg_standard.losses.top_k import TopK
 from nnseg_standard.networks.plain_unet import PlainUnet
 from nnseg_standard.targets import encode
 from nnseg_standard.training.graphs import NoWaiting
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.online_dice import count_classes, count_regions
 from nnseg_standard.training.state import LoopState
 from nnseg_standard.training.step import (
-    Objective,
     TrainStep,
     ValidationStep,
     begin_momentum,

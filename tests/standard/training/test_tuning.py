@@ -15,7 +15,7 @@ from nnseg_core.plan import Topology
 from nnseg_standard.data.feed import Batch
 from nnseg_standard.networks.plain_unet import PlainUnet
 from nnseg_standard.training import tuning
-from nnseg_standard.training.step import Objective
+from nnseg_standard.training.objective import Objective
 from nnseg_standard.training.tuning import (
     AS_IT_IS,
     Trial,
