@@ -45,36 +45,17 @@ def sgd(parameters: Parameters, options: OptimizerOptions) -> Optimizer:
 
 def adam(parameters: Parameters, options: OptimizerOptions) -> Optimizer:
     """Adam, whose weight decay is part of the gradient."""
-    return Adam(
-        parameters,
-        lr=options.learning_rate,
-        betas=_two(options),
-        weight_decay=options.weight_decay,
-        amsgrad=options.amsgrad,
-        fused=True,
-    )
+    return Adam(parameters, **_of_adam(options), amsgrad=options.amsgrad, fused=True)
 
 
 def adamw(parameters: Parameters, options: OptimizerOptions) -> Optimizer:
     """Adam with weight decay apart from the gradient."""
-    return AdamW(
-        parameters,
-        lr=options.learning_rate,
-        betas=_two(options),
-        weight_decay=options.weight_decay,
-        amsgrad=options.amsgrad,
-        fused=True,
-    )
+    return AdamW(parameters, **_of_adam(options), amsgrad=options.amsgrad, fused=True)
 
 
 def radam(parameters: Parameters, options: OptimizerOptions) -> Optimizer:
     """Adam that rectifies its first steps."""
-    return RAdam(
-        parameters,
-        lr=options.learning_rate,
-        betas=_two(options),
-        weight_decay=options.weight_decay,
-    )
+    return RAdam(parameters, **_of_adam(options))
 
 
 def adan(parameters: Parameters, options: OptimizerOptions) -> Optimizer:
@@ -100,8 +81,9 @@ OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerOptions], Optimizer]] = {
 """By the name that a trainer's option gives."""
 
 
-def _two(options: OptimizerOptions) -> tuple[float, float]:
+def _of_adam(options: OptimizerOptions) -> dict[str, Any]:
+    """What Adam and its kin have in common."""
     betas = options.betas or (0.9, 0.999)  # those of the paper
     if len(betas) != 2:
         raise PlanError(f"betas of Adam must be two numbers, got {list(betas)}")
-    return betas[0], betas[1]
+    return {"lr": options.learning_rate, "betas": betas, "weight_decay": options.weight_decay}

@@ -51,6 +51,12 @@ from nnseg_standard.training.tuning import computed_fast, fastest_kernels
 MAY_CHANGE = ("precision", "checkpoint_every", "feeder", "tune", "compile")
 """Options that a resumed training may have other values for."""
 
+ABOVE_ZERO = (
+    *("epochs", "iterations", "max_iterations", "max_minutes", "batch_size"),
+    *("learning_rate", "clip_norm", "checkpoint_every"),
+)
+"""Options that are positive where they are given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StandardTrainer:
@@ -135,11 +141,10 @@ class StandardTrainer:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(known)}")
-        for name in ("epochs", "iterations", "checkpoint_every", "learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.batch_size is not None and self.batch_size <= 0:
-            raise ValueError(f"batch_size must be above 0, not {self.batch_size}")
+        for name in ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
         if not 0 <= self.foreground_share <= 1:
             raise ValueError(f"foreground_share must be from 0 to 1, not {self.foreground_share}")
         if not 0 < self.layer_decay <= 1:
@@ -148,10 +153,6 @@ class StandardTrainer:
             raise ValueError(f"frozen_until must be from 0 to 1, not {self.frozen_until}")
         if not 0 <= self.warm_up < 1:
             raise ValueError(f"warm_up must be from 0 to below 1, not {self.warm_up}")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise ValueError(f"max_minutes must be above 0, not {self.max_minutes}")
-        if self.max_iterations is not None and self.max_iterations <= 0:
-            raise ValueError(f"max_iterations must be above 0, not {self.max_iterations}")
 
     def fit(self, task: TrainingTask, callbacks: Sequence[Callback] = ()) -> nn.Module:
         """Train ``task.network`` and return it with its last weights, as nnU-Net predicts with.
