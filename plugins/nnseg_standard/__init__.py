@@ -84,7 +84,7 @@ def nnseg_losses() -> dict[str, str]:
 
 @hookimpl
 def nnseg_trainers() -> dict[str, str]:
-    """The standard training, and the same on a budget of minutes."""
+    """The standard training, the same on a budget of minutes, and for fine-tuning."""
     return {
         "standard": "nnseg_standard.training.trainer:StandardTrainer",
         "quick": "nnseg_standard.training.quick:quick",

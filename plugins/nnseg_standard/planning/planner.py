@@ -112,12 +112,7 @@ class StandardPlanner:
         self, dataset: DatasetDescription, fingerprint: Fingerprint, architecture: Architecture
     ) -> Decisions:
         """The plan and what decided it. Raises what ``plan`` raises."""
-        if len(fingerprint.intensities) != len(dataset.channels):
-            raise PlanError(
-                f"the fingerprint has {len(fingerprint.intensities)} channels, but dataset "
-                f"{dataset.name!r} has {len(dataset.channels)}. Give the fingerprint that was "
-                "measured on it."
-            )
+        _require_of(dataset, fingerprint)
         derived = target_spacing(fingerprint.spacings, fingerprint.shapes)
         target = self.spacing or derived.spacing
         shape = median_shape(fingerprint.spacings, fingerprint.shapes, target)
@@ -132,15 +127,9 @@ class StandardPlanner:
             normalization=normalization,
             mask_normalization=tuple(masks(n, fingerprint.relative_size) for n in normalization),
         )
-        planar = configure(spacing[1:], median[1:], prod(median) * cases, batch_dice=True)
-        volumetric, low = (
-            _volumetric(configure, spacing, median, cases) if median[0] != 1 else ({}, None)
-        )
+        sizings, low = _every_size(configure, spacing, median, cases)
         sides = mirroring(dataset.labels, fingerprint)
-        sizings = {
-            name: _mirrored(sizing, axes, sides)
-            for name, sizing in {"2d": planar, **volumetric}.items()
-        }
+        sizings = {name: _mirrored(sizing, axes, sides) for name, sizing in sizings.items()}
         plan = Plan(
             dataset=dataset,
             planner=self._reference(),
@@ -212,6 +201,17 @@ def _mirrored(sizing: Sizing, axes: Sequence[int], sides: Mirroring) -> Sizing:
     return replace(sizing, configuration=changed)
 
 
+def _every_size(
+    size: Callable[..., Sizing], spacing: tuple[float, ...], median: tuple[float, ...], cases: int
+) -> tuple[dict[str, Sizing], LowResolution | None]:
+    """``2d``, and what is 3D of images that are not planar."""
+    planar = size(spacing[1:], median[1:], prod(median) * cases, batch_dice=True)
+    if median[0] == 1:
+        return {"2d": planar}, None
+    volumetric, low = _volumetric(size, spacing, median, cases)
+    return {"2d": planar, **volumetric}, low
+
+
 def _volumetric(
     size: Callable[..., Sizing], spacing: tuple[float, ...], median: tuple[float, ...], cases: int
 ) -> tuple[dict[str, Sizing], LowResolution]:
@@ -261,6 +261,15 @@ def _as_reference(given: ComponentRef | Mapping[str, Any] | str) -> ComponentRef
     if isinstance(given, str):
         return ComponentRef(name=given)
     return ComponentRef(**given) if isinstance(given, Mapping) else given
+
+
+def _require_of(dataset: DatasetDescription, fingerprint: Fingerprint) -> None:
+    if len(fingerprint.intensities) != len(dataset.channels):
+        raise PlanError(
+            f"the fingerprint has {len(fingerprint.intensities)} channels, but dataset "
+            f"{dataset.name!r} has {len(dataset.channels)}. Give the fingerprint that was "
+            "measured on it."
+        )
 
 
 def _check_options(
