@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from nnseg_core.writing import whole
+
 FILE = "track.json"
 
 Known = dict[str, str]
@@ -22,8 +24,6 @@ def remembered(folder: Path) -> dict[str, Known]:
 
 def remember(folder: Path, tracker: str, known: Known) -> None:
     """Keep what ``tracker`` needs to go on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{FILE}.part"
     text = json.dumps({**remembered(folder), tracker: known}, indent=1)
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(folder / FILE)
+    with whole(folder / FILE) as beside:
+        beside.write_text(text, encoding="utf-8")

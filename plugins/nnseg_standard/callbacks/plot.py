@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnseg_core.training import EpochReport, TrainingTask
+from nnseg_core.writing import whole
 from nnseg_standard.beside import Beside
 from nnseg_standard.callbacks.csv_log import reports_before
 from nnseg_standard.callbacks.epoch_line import duration
@@ -83,10 +84,8 @@ def draw(reports: Sequence[EpochReport], name: str, path: Path) -> None:
     for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         panel(axes, reports)
         finish(axes, reports)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    figure.savefig(beside, format="png")
-    beside.replace(path)
+    with whole(path) as beside:
+        figure.savefig(beside, format="png")
 
 
 def title(reports: Sequence[EpochReport], name: str) -> str:

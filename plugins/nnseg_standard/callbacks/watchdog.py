@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnseg_core.splits.draw import some
 from nnseg_core.training import EpochReport, TrainingTask
 from nnseg_standard.callbacks.csv_log import reports_before
 
@@ -182,8 +183,7 @@ def overflows(reports: Sequence[EpochReport], steps: int) -> Iterator[Finding]:
 def _absent(counts: Sequence[dict[str, int]] | Sequence[dict[str, float]]) -> str:
     """The labels that all of these count as 0; nothing where nobody counted."""
     absent = [name for name in counts[-1] if not any(count.get(name, 0) for count in counts)]
-    more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
-    return ", ".join(absent[:NAMED]) + more
+    return some(absent, NAMED)
 
 
 def _sum(voxels: dict[str, int]) -> int:

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from nnseg_core.errors import ModelError
+from nnseg_core.writing import whole
 from nnseg_standard.training.checkpoint import LAST, read_description
 from nnseg_standard.training.state import LoopState
 
@@ -21,9 +22,8 @@ ENDED = "checkpoint_ended.safetensors"
 def begin_extension(folder: Path, state: LoopState, epochs: int) -> None:
     """Plan ``state`` for ``epochs`` in all, and keep the checkpoint of a finished training."""
     if state.epochs_left == 0 and state.epoch < epochs:
-        beside = folder / f"{ENDED}.part"
-        shutil.copyfile(folder / LAST, beside)
-        beside.replace(folder / ENDED)
+        with whole(folder / ENDED) as beside:
+            shutil.copyfile(folder / LAST, beside)
     state.extend(epochs)
 
 

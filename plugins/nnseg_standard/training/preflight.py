@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nnseg_core.splits.draw import some
 from nnseg_standard.data.cache import PatchSource
 from nnseg_standard.data.feed import PatchFeed
 from nnseg_standard.data.sampling import centred, draw_box
@@ -32,6 +33,7 @@ RARE = 0.05
 """Labels in fewer patches than this are named one by one."""
 
 NAMED = 8
+"""Labels that are named in one line."""
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ def say_outlook(feed: PatchFeed, names: Sequence[str]) -> None:
         log.warning(
             "no training case of this fold has %s, so it cannot be learned: choose another fold "
             "or split, or leave the label out of dataset.json",
-            listed(outlook.absent),
+            some(outlook.absent, NAMED),
         )
 
 
@@ -98,12 +100,6 @@ def sentence(outlook: Outlook) -> str:
         f"; smallest object: {found.voxels} voxels ({found.label}, {found.case})" if found else ""
     )
     return f"training patches: {shares}{more}{small}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a sentence, not too many."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 Span = tuple[NDArray[np.int64], NDArray[np.int64]]
