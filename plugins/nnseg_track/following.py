@@ -5,6 +5,7 @@ A training that resumes goes on with the run that it had. One that is stopped le
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +16,8 @@ from nnseg_core.errors import PluginError
 from nnseg_core.training import EpochReport, TrainingTask
 from nnseg_track.memory import Known, remember, remembered
 from nnseg_track.numbers import facts_of, of_epoch
+
+log = logging.getLogger(__name__)
 
 
 class Run(Protocol):
@@ -37,7 +40,11 @@ class Run(Protocol):
 
 @dataclass
 class Following:
-    """A callback that opens a run of a tracker and tells it of every epoch."""
+    """A callback that opens a run of a tracker and tells it of every epoch.
+
+    A tracker that cannot be reached when the run is opened ends the training, which has lost
+    little by then. Later it does not: it is said, and the epoch is left out.
+    """
 
     tracker = ""
     _task: TrainingTask | None = field(default=None, init=False, repr=False)
@@ -58,15 +65,23 @@ class Following:
 
     def on_epoch_end(self, report: EpochReport) -> None:
         """Tell the numbers."""
+        epoch = report.epoch + 1
         if self._run is None:
-            self._run = self._begin(report.epoch + 1)
-        self._run.log(of_epoch(report), report.epoch + 1)
+            self._run = self._begin(epoch)
+        try:
+            self._run.log(of_epoch(report), epoch)
+        except Exception as error:
+            log.warning("%s was not told of epoch %d: %s", self.tracker, epoch, error)
 
     def on_fit_end(self, reports: Sequence[EpochReport]) -> None:
         """Close the run; scores and overlays are added when there are some."""
-        if self._run is not None:
+        if self._run is None:
+            return
+        try:
             self._run.close(finished=True)
-            self._run = None
+        except Exception as error:
+            log.warning("%s was not told that the training has ended: %s", self.tracker, error)
+        self._run = None
 
     def require(self) -> None:
         """Raise ``PluginError`` where the tracker's package is not installed."""

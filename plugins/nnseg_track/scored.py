@@ -26,9 +26,12 @@ def add_scores(scores: Scores, folder: Path) -> None:
     A tracker that cannot be reached is no reason to lose a validation: it is said, and left out.
     """
     fold = folder.parent
+    runs = remembered(fold)
+    if not runs:
+        return
     pictures = sorted(folder.glob("*_overlay.png"))
     numbers, epoch = of_scores(scores), last_epoch(fold)
-    for tracker, known in remembered(fold).items():
+    for tracker, known in runs.items():
         if tracker not in TRACKERS:
             continue
         try:
@@ -45,5 +48,6 @@ def last_epoch(fold: Path) -> int:
     path = fold / "metrics.jsonl"
     if not path.is_file():
         return 0
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return int(json.loads(lines[-1])["epoch"]) + 1 if lines else 0
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # the last may have been cut short
+    return int(json.loads(whole[-1])["epoch"]) + 1 if whole else 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nnseg_core.training import EpochReport
 from nnseg_track import following
 from nnseg_track.memory import remembered
 from nnseg_track.numbers import facts_of, of_epoch
-from nnseg_track.scored import add_scores
+from nnseg_track.scored import add_scores, last_epoch
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are no business of these tests
 
@@ -42,8 +43,6 @@ REPORT = EpochReport(
 
 
 def report(epoch: int, loss: float) -> EpochReport:
-    from dataclasses import replace
-
     return replace(REPORT, epoch=epoch, train_loss=loss)
 
 
@@ -190,6 +189,43 @@ def test_wandb_is_offline_and_goes_on_with_its_run(task: Any, here: Path, wandb:
     assert runs and known["mode"] == "offline"
     assert list(task.folder.glob(f"wandb/offline-run-*/run-{known['id']}.wandb"))
     assert list(task.folder.glob("wandb/offline-run-*/files/media/images/**/*.png"))
+
+
+def test_a_tracker_that_is_lost_costs_no_training(
+    task: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lost:
+        known: ClassVar = {"run": "1"}
+
+        def log(self, numbers: object, epoch: int) -> None:
+            if epoch == 2:
+                raise ConnectionError("no answer")
+
+        def close(self, *, finished: bool) -> None:
+            raise ConnectionError("no answer")
+
+    class Follower(following.Following):
+        tracker = "json"  # a package that is there
+
+        def open(self, *_: object) -> Any:
+            return Lost()
+
+        def describe(self, *_: object) -> None: ...
+
+    follow(Follower(), task, {0: 0.5, 1: 0.4, 2: 0.3})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "json was not told of epoch 2: no answer",
+        "json was not told that the training has ended: no answer",
+    ]
+
+
+def test_a_log_that_was_cut_short_is_no_reason_to_lose_a_validation(task: Any) -> None:
+    validation(task)
+    with (task.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "prog')
+
+    assert last_epoch(task.folder) == 2
 
 
 def test_a_tracker_that_cannot_be_reached_costs_no_validation(
