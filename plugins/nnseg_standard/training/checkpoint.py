@@ -17,7 +17,7 @@ import os
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Checkpoints:
     """The checkpoints of one training.
 
     ``run`` describes it as JSON values: only a run of the same description goes on from them.
+    ``usual`` are values of options by default: what a run was like that did not have them yet.
     ``precision`` is what it computes in. ``every`` is how many epochs lie between two saves of the
     last state at most; one a minute is there besides. ``begin`` is given the writing of files to
     do, in this order; it does so at once, or in a thread.
@@ -55,6 +56,7 @@ class Checkpoints:
     precision: str
     every: int
     begin: Callable[[Callable[[], None]], None] = operator.call
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, state: LoopState) -> None:
         """Keep the last state when it is due, and the best one whenever there is a new best."""
@@ -77,7 +79,7 @@ class Checkpoints:
         if not path.is_file():
             return
         tensors, description = read(path)
-        require_same_run(path, description["run"], self.run)
+        require_same_run(path, {**self.usual, **description["run"]}, {**self.usual, **self.run})
         try:
             restore(state, tensors, description)
         except (RuntimeError, ValueError, KeyError) as error:  # torch's words for what differs
@@ -260,7 +262,7 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def require_same_run(path: Path, saved: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     """Raise ``ModelError`` naming every difference between two descriptions of a run."""
-    now = json.loads(json.dumps(run))
+    saved, now = (json.loads(json.dumps(each)) for each in (saved, run))
     differences = [
         f"{name} was {saved.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted({*saved, *now})

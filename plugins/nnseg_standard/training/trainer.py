@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -176,6 +176,7 @@ class StandardTrainer:
                 precision=name_of(precision),
                 every=self.checkpoint_every,
                 begin=beside.start,
+                usual=self._usual,
             )
             if task.resume:
                 checkpoints.resume(state)
@@ -325,6 +326,16 @@ class StandardTrainer:
                 budget=self.max_minutes * 60 if self.max_minutes and not task.extend_to else None,
                 seed=task.seed,
             )
+
+    @property
+    def _usual(self) -> dict[str, Any]:
+        """What options are by default, those that may not change: checkpoints may lack new ones."""
+        given = {option.name: option.default for option in fields(self)}
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in MAY_CHANGE and value is not MISSING
+        }
 
     def _description(self, task: TrainingTask, feeding: Feeding) -> dict[str, Any]:
         """What has to be the same for a resumed training to be the same training."""

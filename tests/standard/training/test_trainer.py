@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from nnseg_core.errors import ModelError, NnsegError
 from nnseg_core.splits import Split
 from nnseg_core.training import EpochReport, TrainingTask
 from nnseg_standard.losses.compound import DiceCE
-from nnseg_standard.training.checkpoint import BEST, LAST, read, saved_precision
+from nnseg_standard.training.checkpoint import (
+    BEST,
+    LAST,
+    Contents,
+    read,
+    saved_precision,
+    write,
+)
 from nnseg_standard.training.trainer import StandardTrainer
 
 MakeTask = Callable[..., TrainingTask]
@@ -101,6 +109,23 @@ def test_a_resumed_training_keeps_the_transforms_that_it_began_with(
 
     assert_equal(whole[0], resumed[0])
     assert whole[1] == resumed[1] != fit(SHORT, make_task(folder=tmp_path / "own"))[1]
+
+
+def test_a_checkpoint_from_before_an_option_was_there_resumes_at_its_default(
+    make_task: MakeTask, tmp_path: Path
+):
+    whole = fit(SHORT, make_task(folder=tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        SHORT.fit(make_task(), [Recorder(stop_after=2)])
+    path = make_task().folder / LAST
+    tensors, description = read(path)
+    for option in ("amsgrad", "frozen", "betas", "layer_decay"):
+        del description["run"][option]
+    write(path, Contents(tensors=tensors, header=json.dumps(description)))
+
+    with pytest.raises(ModelError, match="training: layer_decay was 1.0 and is now 0.5. Go on"):
+        replace(SHORT, layer_decay=0.5).fit(make_task(resume=True))
+    assert_equal(whole[0], fit(SHORT, make_task(resume=True))[0])
 
 
 def test_other_transforms_do_not_resume(make_task: MakeTask):
