@@ -1,8 +1,9 @@
 """Checkpoints: one safetensors file each, which is replaced at once or not at all.
 
 Its tensors are the network's weights (``network.NAME``) and what the optimizer remembers
-(``optimizer.PARAMETER.NAME``), and in the middle of an epoch its losses (``epoch.losses``); the
-rest is JSON in the file's header. Nothing is pickled.
+(``optimizer.PARAMETER.NAME``), the average of the weights if one is kept (``average.NAME``), and in
+the middle of an epoch its losses (``epoch.losses``); the rest is JSON in the file's header. Nothing
+is pickled.
 A process that is killed leaves the old file or the new one, and at most a ``.part`` beside it,
 which the next save overwrites. What is written is a copy in the host's memory, so the training may
 go on meanwhile.
@@ -129,6 +130,8 @@ def contents_of(state: LoopState, run: Mapping[str, Any], precision: str) -> Con
     tensors, values = split_memory(optimizer["state"])
     under_way = saved["under_way"]
     losses = {f"epoch.{name}": tensor for name, tensor in under_way.get("tensors", {}).items()}
+    averaged = saved["average"].get("tensors", {})
+    average = {f"average.{name}": tensor for name, tensor in averaged.items()}
     description = {
         "run": run,
         "precision": precision,
@@ -137,9 +140,10 @@ def contents_of(state: LoopState, run: Mapping[str, Any], precision: str) -> Con
         "under_way": under_way.get("times"),
         "scaler": saved["scaler"],
         "optimizer": {"param_groups": optimizer["param_groups"], "values": values},
+        "averaged_steps": saved["average"].get("steps", 0),
     }
     return Contents(
-        tensors=on_cpu({**weights, **tensors, **losses}),
+        tensors=on_cpu({**weights, **tensors, **losses, **average}),
         header=json.dumps(description, allow_nan=False),
     )
 
@@ -194,6 +198,7 @@ def restore(
     """Take ``state`` to where the one that was written stood."""
     optimizer = description["optimizer"]
     times = description.get("under_way")  # checkpoints of nnseg 0.1 have none
+    averaged = description.get("averaged_steps", 0)
     state.load_state_dict(
         {
             "network": named(tensors, "network."),
@@ -204,6 +209,7 @@ def restore(
             "scaler": description["scaler"],
             "reports": description["reports"],
             "under_way": {"tensors": named(tensors, "epoch."), "times": times} if times else {},
+            "average": {"tensors": named(tensors, "average."), "steps": averaged},
         }
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,8 @@ def run_epoch(loop: Loop, state: LoopState, start: float) -> EpochReport:
     scale = loss_scale(state)
     train_loss = train(loop, state)
     trained = loop.clock()
-    validation_loss, counts = validate(loop, state)
+    with state.average.in_place(state.network) if state.average else nullcontext():
+        validation_loss, counts = validate(loop, state)
     dice = [None] * len(loop.label_names) if counts is None else online_dice.dice(counts)
     ended = loop.clock()
     require_finite(state, train_loss, validation_loss)
@@ -124,6 +126,8 @@ def train(loop: Loop, state: LoopState) -> float:
         for batch in loop.training.epoch(len(under_way.losses), size):
             seed_dropout(loop.seed, state.epoch, len(under_way.losses))
             under_way.losses.append(loop.train_step(state, batch))
+            if state.average:
+                state.average.update(state.network)
             if loop.label_counts:
                 under_way.count(loop.label_counts(batch.label))
             require_going_on(loop, state)

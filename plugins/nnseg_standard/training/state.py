@@ -11,6 +11,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from nnseg_core.training import EpochReport
+from nnseg_standard.training.averaging import Average
 
 
 @dataclass(kw_only=True)
@@ -54,13 +55,15 @@ class EpochUnderWay:
 class LoopState:
     """A network on its way. All that is known of past epochs is in ``reports``.
 
-    ``epochs`` is the length of a run without a budget of time.
+    ``epochs`` is the length of a run without a budget of time. ``average`` is that of the weights,
+    where one is kept: it is validated and handed on in their place.
     """
 
     network: nn.Module
     optimizer: Optimizer
     scaler: GradScaler
     epochs: int
+    average: Average | None = None
     reports: list[EpochReport] = field(default_factory=list)
     under_way: EpochUnderWay = field(default_factory=EpochUnderWay)
 
@@ -106,6 +109,7 @@ class LoopState:
             "scaler": self.scaler.state_dict(),
             "reports": [asdict(report) for report in self.reports],
             "under_way": self.under_way.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -117,6 +121,8 @@ class LoopState:
         self.reports = [EpochReport(**report) for report in saved["reports"]]
         device = next(self.network.parameters()).device
         self.under_way = EpochUnderWay.from_state_dict(saved["under_way"], device)
+        if self.average:
+            self.average.load_state_dict(saved["average"], self.network)
 
     def extend(self, epochs: int) -> None:
         """Go on to ``epochs`` in all, at the progress that a run of this length would have now.

@@ -21,6 +21,7 @@ from nnseg_standard.beside import Beside
 from nnseg_standard.data.feed import PatchFeed, prefetched, validation_feed
 from nnseg_standard.device import name_of, pick_device, pick_precision
 from nnseg_standard.partial import decoder
+from nnseg_standard.training.averaging import Average
 from nnseg_standard.training.checkpoint import Checkpoints
 from nnseg_standard.training.distributed import (
     alone,
@@ -86,6 +87,8 @@ class StandardTrainer:
         layer_decay: Learning rate of each layer relative to the one after it, 0 to 1; the heads
             have it full.
         weight_decay: Pull of every parameter towards 0.
+        ema: Share that an average of the weights keeps per step, as 0.999; the average is then what
+            is validated and predicted with. 0 for none.
         clip_norm: Longest gradient, over all parameters; longer ones are shortened to it.
         foreground_share: Share of a batch whose patches are centred on foreground.
         foreground_by_chance: Draw for each patch whether it is one of that share, instead of
@@ -125,6 +128,7 @@ class StandardTrainer:
     frozen_until: float = 1.0
     layer_decay: float = 1.0
     weight_decay: float = 3e-5
+    ema: float = 0.0
     clip_norm: float = 12.0
     foreground_share: float = 0.33
     foreground_by_chance: bool = False
@@ -151,11 +155,15 @@ class StandardTrainer:
             raise ValueError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay}")
         if not 0 <= self.frozen_until <= 1:
             raise ValueError(f"frozen_until must be from 0 to 1, not {self.frozen_until}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be from 0 to below 1, not {self.ema}")
         if not 0 <= self.warm_up < 1:
             raise ValueError(f"warm_up must be from 0 to below 1, not {self.warm_up}")
 
     def fit(self, task: TrainingTask, callbacks: Sequence[Callback] = ()) -> nn.Module:
         """Train ``task.network`` and return it with its last weights, as nnU-Net predicts with.
+
+        With ``ema`` it is their average.
 
         Raises ``NnsegError`` when the loss stops being a number, ``ModelError`` when
         ``task.resume`` finds the checkpoint of another training, and ``Stopped``.
@@ -195,6 +203,8 @@ class StandardTrainer:
         end_extension(task.folder)
         for callback in watching:
             callback.on_fit_end(state.reports)
+        if state.average:
+            state.average.take_over(state.network)
         return state.network.eval()
 
     def check_device(self, device: str) -> None:
@@ -259,6 +269,7 @@ class StandardTrainer:
             optimizer=optimizer,
             scaler=GradScaler(device.type, enabled=precision is torch.float16),
             epochs=self._length.epochs,
+            average=Average(self.ema) if self.ema else None,
         )
 
     def _feed(self, task: TrainingTask) -> PatchFeed:

@@ -355,6 +355,7 @@ def test_a_subclass_changes_optimizer_schedule_and_loss(make_task: MakeTask):
             "feeder is 'dog'; it can be auto, threads, processes, batchgenerators",
         ),
         ({"epochs": 0}, "epochs must be above 0, not 0"),
+        ({"ema": 1.0}, "ema must be from 0 to below 1, not 1.0"),
         ({"warm_up": 1.0}, "warm_up must be from 0 to below 1, not 1.0"),
         ({"max_minutes": 0.0}, "max_minutes must be above 0, not 0.0"),
     ],
