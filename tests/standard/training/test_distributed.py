@@ -33,9 +33,10 @@ CASES = [
     {"axes": axes, "batch_size": 3, "batch_dice": batch_dice}
     for axes, batch_dice in itertools.product((2, 3), (True, False))
 ]
-OTHER_LOSSES = [
+OTHERS = [
     {"axes": 2, "batch_size": 2, "batch_dice": True, "loss": "tversky"},
     {"axes": 2, "batch_size": 3, "batch_dice": False, "loss": "focal"},
+    {"axes": 2, "batch_size": 3, "batch_dice": True, "trainer": {"ema": 0.9}},
 ]
 
 needs_gloo = pytest.mark.skipif(
@@ -66,7 +67,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
     processes = [
         process
         for count, folder in enumerate(folders, start=1)
-        for process in launch([PROGRAM, folder, json.dumps(CASES + OTHER_LOSSES)], count, folder)
+        for process in launch([PROGRAM, folder, json.dumps(CASES + OTHERS)], count, folder)
     ]
     codes = ended(processes, 240)
     assert codes == [0, 0, 0], (folders[1] / "0.err").read_text()
@@ -76,7 +77,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
 
 
 @needs_gloo
-@pytest.mark.parametrize("case", range(len(CASES + OTHER_LOSSES)))
+@pytest.mark.parametrize("case", range(len(CASES + OTHERS)))
 def test_two_ranks_give_the_curve_of_one_process_with_the_joint_batch(told: Any, case: int):
     alone, shared, beside = (each["curves"][case] for each in told)
 
