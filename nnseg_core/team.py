@@ -9,6 +9,7 @@ whatever the others are blocked in: the run ends with the reason, not with a tim
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import io
 import json
@@ -58,7 +59,8 @@ class Team:
         self.code = RankLost.exit_code
         self.patience = FAREWELL
         self._links: list[Link] = []
-        self._leaving = self._settled = False
+        self._leaving = threading.Event()
+        self._settled = False
         self._ending = threading.Lock()
 
     def together(self, value: Any = None) -> list[Any]:
@@ -99,12 +101,12 @@ class Team:
 
         Whoever waits for this rank has ``stopped`` too, if it was asked to.
         """
-        self._leaving = True
+        self._leaving.set()
         self._tell(bye=stopped)
 
     def fail(self, reason: str, code: int = RankLost.exit_code) -> None:
         """Have all others end with this exit code; rank 0 says why."""
-        self._leaving = True
+        self._leaving.set()
         self._tell(failed=reason, code=code)
 
     def settle(self) -> None:
@@ -114,6 +116,11 @@ class Team:
                 with self._ending:
                     self._settled = True
                 time.sleep(0.01)  # an interrupt on its way arrives here
+
+    def close(self) -> None:
+        """End the connections, by which ranks that wait for this one end too."""
+        for link in self._links:
+            link.close(self.patience)
 
     def is_broken(self) -> bool:
         """Whether a rank is gone, as will be known soon after a collective has failed."""
@@ -165,9 +172,9 @@ class Team:
         """
         told = code is not None
         if told and self.ranks.main:
-            time.sleep(ALIKE)  # a mistake in a command comes out in all ranks, and is said once
+            self._leaving.wait(ALIKE)  # a mistake in a command comes out in all, and is said once
         with self._ending:
-            if self.lost is not None or self._leaving:
+            if self.lost is not None or self._leaving.is_set():
                 link.messages.put(None)
                 return
             self.lost, self.code = reason, RankLost.exit_code if code is None else code
@@ -234,10 +241,16 @@ def joined(ranks: Ranks) -> Generator[Team]:
                 link.start(team._listen)
             with _failing_together(team):
                 yield team
+    except BaseException:
+        if ranks.main:
+            atexit.register(team.close)  # the caller says why first: then launchers kill all ranks
+        else:
+            team.close()
+        raise
+    else:
+        team.close()
     finally:
         _team = _ALONE
-        for link in team._links:
-            link.close(team.patience)
 
 
 @contextmanager

@@ -117,6 +117,16 @@ def test_what_is_wrong_on_all_ranks_is_said_once(run: Run):
     assert err[1:] == ["", ""]
 
 
+def test_the_reason_is_said_before_a_launcher_can_kill_rank_0(tmp_path: Path):
+    program = BEGIN + "    raise NnsegError('no such dataset')"
+    processes = launch(["-c", program], 2, tmp_path)
+    while processes[1].poll() is None:
+        time.sleep(0.01)
+
+    assert "no such dataset" in (tmp_path / "0.err").read_text()
+    assert ended(processes, 20)[1] == 2
+
+
 def test_a_defect_keeps_its_traceback_on_the_rank_that_has_it(run: Run):
     codes, _, err = run("if rank == 1: 1 / 0", "team.together()", count=2)
 
