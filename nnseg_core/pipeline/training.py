@@ -6,7 +6,7 @@ import platform
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +39,7 @@ from nnseg_core.pipeline.starting import (
     start_summary,
 )
 from nnseg_core.pipeline.trained_splits import require_same_split
-from nnseg_core.plan import Configuration, Plan
+from nnseg_core.plan import ComponentRef, Configuration, Plan
 from nnseg_core.project import PARTS, Project, check_partial_labels, facts_of
 from nnseg_core.splits import Split
 from nnseg_core.stopping import Stop, never
@@ -246,11 +246,32 @@ def require_same_plan(folder: Path, plan: Plan, name: str) -> None:
     """
     path = folder / PLAN_FILE
     trained = any(folder.glob(f"fold_*/{WEIGHTS_FILE}"))
-    if trained and files.read_plan(path) != _only(plan, name):
+    if trained and (there := files.read_plan(path)) != _only(plan, name):
+        known = there.configurations.get(name)
+        changed = _differences(known, plan.configurations[name]) if known else []
+        named = f"another {', '.join(changed)}; " if changed else ""
         raise ModelError(
-            f"{folder} holds folds that were trained with other settings (see {path}). "
+            f"{folder} holds folds that were trained with other settings ({named}see {path}). "
             "Give this training a folder of its own with --name."
         )
+
+
+def _differences(one: Configuration, other: Configuration) -> list[str]:
+    """What differs, by the names that ``--set`` knows."""
+    first, second = _named_settings(one), _named_settings(other)
+    return [key for key in {**first, **second} if first.get(key) != second.get(key)]
+
+
+def _named_settings(configuration: Configuration) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for each in fields(configuration):
+        value = getattr(configuration, each.name)
+        if isinstance(value, ComponentRef):
+            named[each.name] = value.name
+            named |= {f"{each.name}.{option}": to for option, to in value.options.items()}
+        else:
+            named[each.name] = value
+    return named
 
 
 def _only(plan: Plan, name: str) -> Plan:

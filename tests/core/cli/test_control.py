@@ -144,7 +144,8 @@ def test_a_finished_training_is_extended_only_when_asked(
     before = (fold / "weights.safetensors").read_bytes()
 
     assert run(*arguments(folder, "extended", "--epochs", 3)) == 2
-    assert "holds folds that were trained with other settings" in capsys.readouterr().err
+    said = "holds folds that were trained with other settings (another trainer.epochs; see "
+    assert said in capsys.readouterr().err
     assert run(*arguments(folder, "extended", "--epochs", 2, "--extend", 4)) == 0
 
     assert len(losses(fold)) == 4
