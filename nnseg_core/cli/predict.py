@@ -90,7 +90,8 @@ def predict(
     shares = team.together([done, str(failed or "")])
     seconds = time.monotonic() - started
     done = sum(written for written, _ in shares)
-    note(f"masks written: {done}, in {seconds:.1f} s ({seconds / max(done, 1):.2f} s each)")
+    each = f" ({seconds / done:.2f} s each)" if done else ""
+    note(f"masks written: {done}, in {seconds:.1f} s{each}")
     if len(shares) > 1 and any(reason for _, reason in shares):
         failed = CasesFailed("\n".join(reason for _, reason in shares if reason))
     if failed:
