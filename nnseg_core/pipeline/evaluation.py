@@ -17,7 +17,7 @@ from nnseg_core.model_folder import read_plan_of
 from nnseg_core.parallel import map_cases, values
 from nnseg_core.progress import Report, silent
 from nnseg_core.scoring.scores import TOLERANCE, CaseScores, Scores, score_case, summarise
-from nnseg_core.scoring.tables import rows, summary
+from nnseg_core.scoring.tables import COLUMNS, rows, summary
 
 
 def evaluate(
@@ -73,11 +73,10 @@ def score_pairs(
 def write_scores(folder: Path, scores: Scores, labels: Labels) -> None:
     """Write ``summary.json`` (with nnU-Net's keys among ours) and ``scores.csv``."""
     files.write_json(folder / "summary.json", summary(scores, labels))
-    lines = rows(scores)
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(rows(scores))
     files.write_text(folder / "scores.csv", text.getvalue())
 
 

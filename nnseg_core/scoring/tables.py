@@ -24,6 +24,12 @@ COUNTS = {
 NAMES = {"dice": "Dice", "iou": "IoU"}
 """nnU-Net's names of metrics that it has too."""
 
+OF_A_LABEL = ("outcome", *METRICS, *COUNTS.values())
+"""What a row says of a label in a case."""
+
+COLUMNS = ("case", "label", *OF_A_LABEL)
+"""The columns of ``rows``."""
+
 HEADINGS = (
     "label",
     "Dice",
@@ -64,9 +70,8 @@ def summary(scores: Scores, labels: Labels) -> dict[str, Any]:
 
 def rows(scores: Scores) -> list[dict[str, Any]]:
     """One row per case and label: all metrics and counts, and whether the structure was found."""
-    columns = ("outcome", *METRICS, *COUNTS.values())
     return [
-        {"case": case.identifier, "label": name} | {c: getattr(label, c) for c in columns}
+        {"case": case.identifier, "label": name} | {c: getattr(label, c) for c in OF_A_LABEL}
         for case in scores.cases
         for name, label in case.labels.items()
     ]

@@ -1,12 +1,14 @@
 """Scoring folders of masks: bad ones are set aside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK
 
 from nnseg_core.dataset import DatasetDescription, Labels
 from nnseg_core.errors import CasesFailed, NnsegError
-from nnseg_core.pipeline.evaluation import evaluate
+from nnseg_core.pipeline.evaluation import evaluate, write_scores
 from nnseg_io.itk import ItkReader
 
 DESCRIPTION = DatasetDescription(
@@ -56,3 +58,16 @@ def test_no_scores_at_all_are_an_error(tmp_path):
 
     with pytest.raises(NnsegError, match="one"):
         run(tmp_path)
+
+
+def test_cases_without_any_annotated_label_leave_a_table_without_rows(tmp_path):
+    save(tmp_path / "references", one=(1, 4))
+    save(tmp_path / "masks", one=(1, 4))
+    unmarked = replace(DESCRIPTION, annotated={"one": ()})
+
+    scores, _ = evaluate(ItkReader(), unmarked, tmp_path / "masks", tmp_path / "references")
+    write_scores(tmp_path, scores, unmarked.labels)
+
+    heading, *rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert heading.startswith("case,label,outcome,dice,iou,")
+    assert rows == []
