@@ -90,6 +90,8 @@ def plan(
 ) -> None:
     """Check and measure a dataset, and decide how to train on it. Any earlier plan is replaced.
 
+    `--why` and `--draw` by themselves show the plan that is there, edited or not, and keep it.
+
     Example: nnseg plan Dataset004_Hippocampus --memory 16GB
     """
     if draw is not None:
@@ -116,18 +118,13 @@ def plan(
         raise PlanError("give a dataset folder, or --fingerprint with --dataset-json.")
     else:
         from nnseg_core import files
-        from nnseg_core.cli.display import note
-        from nnseg_core.pipeline import make_plan, move_plan
 
         project = open_project(context.obj, dataset, workspace, workers, typed)
         require_usable(project, reference)
-        if source is None:
-            made = make_plan(project, reference, name, others)
-        else:
-            made = move_plan(project, reference, name, source, others)
+        keep = (why or draw is not None) and not given and not own
+        made = _of_dataset(project, reference, name, others, source, keep)
         measured = files.read_fingerprint(project.workspace.fingerprint(project.name))
         subject = _Subject(made, measured, context.obj, frozenset(typed), project, name)
-        note(f"plan: {project.workspace.plan(project.name, name)}")
     if draw is not None:
         _draw(subject, draw)
     if as_json:
@@ -146,6 +143,30 @@ class _Subject:
     typed: frozenset[str]
     project: Project | None = None
     plan_name: str = ""
+
+
+def _of_dataset(
+    project: Project,
+    planner: ComponentRef,
+    name: str,
+    settings: dict[str, Any],
+    source: Path | None,
+    keep: bool,
+) -> Plan:
+    """The plan, made anew unless one that is there is to be kept; says where it is."""
+    from nnseg_core.cli.display import note
+    from nnseg_core.pipeline import make_plan, move_plan, read_or_make_plan
+
+    path = project.workspace.plan(project.name, name)
+    if source is not None:
+        made = move_plan(project, planner, name, source, settings)
+    elif keep and path.is_file():
+        made = read_or_make_plan(project, planner, name)
+        note("the plan that is there is shown as it stands; nnseg plan alone makes it anew")
+    else:
+        made = make_plan(project, planner, name, settings)
+    note(f"plan: {path}")
+    return made
 
 
 def _show(subject: _Subject, why: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -78,6 +79,45 @@ def test_a_picture_that_cannot_be_written_is_named_before_the_work(dataset, tmp_
 
     assert f"{place} cannot be written: {place.parent} is not a folder." in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [["--why"], ["--draw", "network.svg"]], ids=lambda o: o[0])
+def test_showing_a_plan_that_was_edited_keeps_it(option, dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("plan", dataset, "--workspace", tmp_path, "--workers", 0)
+    assert run(*asked) == 0
+    path = tmp_path / "datasets" / dataset.name / "standard" / "plan.json"
+    written = json.loads(path.read_text())
+    written["configurations"]["2d"]["batch_size"] = 3
+    path.write_text(json.dumps(written))
+    before = path.read_bytes()
+    capsys.readouterr()
+
+    assert run(*asked, *option) == 0
+
+    assert path.read_bytes() == before
+    captured = capsys.readouterr()
+    assert "the plan that is there is shown as it stands" in captured.err
+    explained = "2d: batch size: 3. Set by you; the planner decided" in captured.out
+    assert explained == (option == ["--why"])
+
+    assert run(*asked, *option, "--set", "batch_size=4") == 0  # says what to decide
+
+    assert json.loads(path.read_text())["configurations"]["2d"]["batch_size"] == 4
+
+
+def test_a_workspace_that_cannot_be_written_is_named_before_any_image_is_read(
+    dataset, tmp_path, capsys, monkeypatch
+):
+    def read(*given):
+        pytest.fail("an image was read")
+
+    monkeypatch.setattr(import_module("nnseg_core.pipeline.examine"), "check_case", read)
+    (tmp_path / "file").touch()
+
+    assert run("plan", dataset, "--workspace", tmp_path / "file" / "w", "--workers", 0) == 2
+
+    assert "file is not a folder. Name a place where you may write." in capsys.readouterr().err
 
 
 def test_a_planner_without_reasons_says_so(dataset, tmp_path, capsys, monkeypatch):
