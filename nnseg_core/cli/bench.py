@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
+    ConfigurationName,
     Device,
     PlanName,
     PlannerName,
     Settings,
+    Trainer,
+    Trust,
     Workers,
     WorkspacePath,
     named_parts,
     open_project,
     parse_settings,
-    planner_options,
 )
-from nnseg_core.cli.order import with_choices
-from nnseg_core.cli.plan import plan_folder, require_configuration
+from nnseg_core.cli.order import chosen_plan, ordered, trial
 from nnseg_core.errors import NnsegError
-from nnseg_core.plan import ComponentRef, Plan
+from nnseg_core.plan import Plan
 
 if TYPE_CHECKING:
     from nnseg_core.pipeline.benching import Bench
@@ -40,26 +41,20 @@ def bench(
         Path | None,
         typer.Argument(metavar="[DATASET]", help="Dataset folder.  [default: a phantom]"),
     ] = None,
-    configuration: Annotated[
-        str, typer.Argument(help="2d, 3d_fullres, ...: a configuration of the plan.")
-    ] = "3d_fullres",
+    configuration: ConfigurationName = "3d_fullres",
     steps: Annotated[
         int, typer.Option(min=1, help="Training steps to time, at least; a few more warm up.")
     ] = 10,
     stages: Annotated[
         bool, typer.Option(help="Time reading, preprocessing, predicting and exporting a case.")
     ] = True,
-    trainer: Annotated[
-        str | None, typer.Option(help="Trainer: a name, or module:attribute.")
-    ] = None,
+    trainer: Trainer = None,
     settings: Settings = None,
     planner: PlannerName = "standard",
     plan_name: PlanName = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
-    ] = None,
+    trust: Trust = None,
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:
@@ -69,43 +64,26 @@ def bench(
 
     Example: nnseg bench Dataset004_Hippocampus 3d_fullres --set trainer.batch_size=2
     """
-    from nnseg_core.pipeline import (
-        TrainingRequest,
-        preprocess,
-        read_or_make_plan,
-        read_or_make_splits,
-    )
     from nnseg_core.pipeline.benching import as_record, remember
     from nnseg_core.pipeline.benching import bench as run
 
     given = parse_settings(settings)
-    own, others = planner_options(given)
     typed = [planner, trainer, *named_parts(given), *(trust or ())]
     with tempfile.TemporaryDirectory() as temporary:
         if dataset is None:
-            others = {"batch_size": PHANTOM_BATCH, **others}
+            given = {"batch_size": PHANTOM_BATCH, **given}
         folder = dataset or _phantom(Path(temporary))
         place = workspace if dataset else Path(temporary) / "workspace"
         project = open_project(context.obj, folder, place, workers, typed)
-        plan_name = plan_folder(planner, plan_name)
-        reference = ComponentRef(name=planner, options=own)
-        require_usable(project, reference)
-        plan = read_or_make_plan(project, reference, plan_name)
-        _require_no_cascade(plan, require_configuration(plan, configuration))
-        plan = with_choices(project, plan, configuration, {"trainer": trainer}, others)
-        request = TrainingRequest(
-            plan=plan,
-            name=configuration,
-            fold="0",
-            split=read_or_make_splits(project, "0"),
-            store=preprocess(project, plan, plan_name, configuration),
-            folder=Path(temporary),
-            device=device,
-            workers=min(project.workers, 1),
-        )
+        parts = {"trainer": trainer}
+        order = ordered(configuration, planner, plan_name, given, parts=parts, device=device)
+        plan = chosen_plan(project, order)
+        _require_no_cascade(plan, configuration)
+        request = trial(project, order, plan, "0", Path(temporary))
+        request = replace(request, workers=min(project.workers, 1))
         measured = run(project, request, steps, stages)
         if dataset:
-            remember(project, plan_name, configuration, measured)
+            remember(project, order.plan_name, configuration, measured)
     if as_json:
         print(json.dumps(as_record(measured), indent=2))
     else:

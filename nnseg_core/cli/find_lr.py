@@ -7,40 +7,35 @@ from typing import Annotated
 
 import typer
 
-from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.options import (
+    Architecture,
+    ConfigurationName,
     DatasetPath,
     Device,
+    Loss,
     Memory,
     PlanName,
     PlannerName,
+    Seed,
     Settings,
+    Trainer,
     Workers,
     WorkspacePath,
     named_parts,
     open_project,
     parse_settings,
-    planner_options,
 )
-from nnseg_core.cli.plan import plan_folder, require_configuration
 from nnseg_core.errors import PlanError
-from nnseg_core.plan import ComponentRef
 
 
 def find_lr(
     context: typer.Context,
     dataset: DatasetPath,
-    configuration: Annotated[
-        str, typer.Argument(help="2d, 3d_fullres, ...: a configuration of the plan.")
-    ],
+    configuration: ConfigurationName,
     fold: Annotated[str, typer.Option(help="Fold whose training cases are used.")] = "0",
-    trainer: Annotated[
-        str | None, typer.Option(help="Trainer: a name, or module:attribute.")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="Loss: a name, or module:attribute.")] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="Network: a name, or module:attribute.")
-    ] = None,
+    trainer: Trainer = None,
+    loss: Loss = None,
+    architecture: Architecture = None,
     lowest: Annotated[float, typer.Option(help="Learning rate of the first step.")] = 1e-5,
     highest: Annotated[float, typer.Option(help="Learning rate of the last step.")] = 1.0,
     steps: Annotated[int, typer.Option(min=20, help="Steps of the optimizer.")] = 100,
@@ -51,7 +46,7 @@ def find_lr(
     planner: PlannerName = "standard",
     memory: Memory = None,
     plan_name: PlanName = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     workspace: WorkspacePath = None,
     workers: Workers = None,
@@ -62,14 +57,8 @@ def find_lr(
 
     Example: nnseg find-lr Dataset004_Hippocampus 3d_fullres --set trainer.optimizer=adamw
     """
-    from nnseg_core.cli.order import with_choices
+    from nnseg_core.cli.order import chosen_plan, ordered, trial
     from nnseg_core.learning_rates import draw, suggest
-    from nnseg_core.pipeline import (
-        TrainingRequest,
-        preprocess,
-        read_or_make_plan,
-        read_or_make_splits,
-    )
     from nnseg_core.pipeline.rate_finding import try_learning_rates
     from nnseg_core.project import check_device
 
@@ -79,26 +68,13 @@ def find_lr(
     given = parse_settings(settings)
     typed = [planner, *parts.values(), *named_parts(given)]
     project = open_project(context.obj, dataset, workspace, workers, typed)
-    own, others = planner_options(given, memory)
-    plan_name = plan_folder(planner, plan_name)
-    reference = ComponentRef(name=planner, options=own)
-    require_usable(project, reference)
-    plan = read_or_make_plan(project, reference, plan_name)
-    require_configuration(plan, configuration)
-    plan = with_choices(project, plan, configuration, parts, others)
-    check_device(project, plan.configurations[configuration], plan.dataset, device)
-    request = TrainingRequest(
-        plan=plan,
-        name=configuration,
-        fold=fold,
-        split=read_or_make_splits(project, fold),
-        store=preprocess(project, plan, plan_name, configuration),
-        folder=project.workspace.model(project.name, "find-lr"),  # nothing is written there
-        device=device,
-        seed=seed,
-        workers=project.workers,
-        settings=given,
+    order = ordered(
+        *(configuration, planner, plan_name, given, memory), parts=parts, device=device, seed=seed
     )
+    plan = chosen_plan(project, order)
+    check_device(project, plan.configurations[configuration], plan.dataset, device)
+    nowhere = project.workspace.model(project.name, "find-lr")  # nothing is written there
+    request = trial(project, order, plan, fold, nowhere)
     curve = try_learning_rates(project, request, lowest, highest, steps)
     rate = float(f"{suggest(curve):.1g}")
     path = output or Path(f"find-lr_{configuration}.png")

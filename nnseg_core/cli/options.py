@@ -62,6 +62,16 @@ Memory = Annotated[
     str | None,
     typer.Option(help="GPU memory to plan for, such as 16GB. Short for --set planner.memory=16."),
 ]
+ConfigurationName = Annotated[
+    str, typer.Argument(help="2d, 3d_fullres, ...: a configuration of the plan.")
+]
+Trainer = Annotated[str | None, typer.Option(help="Trainer: a name, or module:attribute.")]
+Loss = Annotated[str | None, typer.Option(help="Loss: a name, or module:attribute.")]
+Architecture = Annotated[str | None, typer.Option(help="Network: a name, or module:attribute.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
+Trust = Annotated[
+    list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done and what it costs; write nothing."),

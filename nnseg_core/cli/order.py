@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nnseg_core.cli.check import require_usable
 from nnseg_core.cli.control import check_budget
 from nnseg_core.cli.folds import is_done
-from nnseg_core.cli.plan import require_configuration
+from nnseg_core.cli.options import planner_options
+from nnseg_core.cli.plan import plan_folder, require_configuration
 from nnseg_core.cli.stages import earlier_folder, says, stages_before, with_earlier
 from nnseg_core.plan import ComponentRef, Plan
 from nnseg_core.stopping import heeding_signals, require_not_asked, stop_at_once, stop_request
@@ -19,6 +20,7 @@ from nnseg_core.team import current
 if TYPE_CHECKING:
     from nnseg_core.cli.beginning import Beginning
     from nnseg_core.contracts import Callback
+    from nnseg_core.pipeline import TrainingRequest
     from nnseg_core.pipeline.cascade import EarlierStage
     from nnseg_core.project import Project
     from nnseg_core.scoring.scores import Scores
@@ -58,6 +60,26 @@ class Order:
     logits: bool = True
 
 
+def ordered(
+    configuration: str,
+    planner: str,
+    plan_name: str | None,
+    typed: Mapping[str, Any],
+    memory: str | None = None,
+    **others: Any,
+) -> Order:
+    """An order from options as they were typed; ``others`` are further fields of it."""
+    own, settings = planner_options(typed, memory)
+    return Order(
+        configuration=configuration,
+        planner=ComponentRef(name=planner, options=own),
+        plan_name=plan_folder(planner, plan_name),
+        settings=settings,
+        typed=typed,
+        **others,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     """An order once everything before the training is settled."""
@@ -87,6 +109,31 @@ def planned(project: Project, order: Order) -> Plan:
         from nnseg_core.pipeline import read_or_make_plan
 
         return read_or_make_plan(project, order.planner, order.plan_name)
+
+
+def chosen_plan(project: Project, order: Order) -> Plan:
+    """The plan to train with, parts and settings of the order in its configuration."""
+    plan = planned(project, order)
+    name = require_configuration(plan, order.configuration)
+    return with_choices(project, plan, name, order.parts, order.settings)
+
+
+def trial(project: Project, order: Order, plan: Plan, fold: str, folder: Path) -> TrainingRequest:
+    """What a training of an order would be given, its cases preprocessed: to take a few steps."""
+    from nnseg_core.pipeline import TrainingRequest, preprocess, read_or_make_splits
+
+    return TrainingRequest(
+        plan=plan,
+        name=order.configuration,
+        fold=fold,
+        split=read_or_make_splits(project, fold),
+        store=preprocess(project, plan, order.plan_name, order.configuration),
+        folder=folder,
+        device=order.device,
+        seed=order.seed,
+        workers=project.workers,
+        settings=order.typed,
+    )
 
 
 def settled(project: Project, order: Order, plan: Plan) -> tuple[Plan, Path, Path | None]:

@@ -17,6 +17,7 @@ from nnseg_core.cli.options import (
     PlannerName,
     Settings,
     Spacing,
+    Trust,
     Workers,
     WorkspacePath,
     folder_name,
@@ -82,9 +83,7 @@ def plan(
         bool,
         typer.Option("--json", help="Print the plan as JSON; with --why, reasons and costs too."),
     ] = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
-    ] = None,
+    trust: Trust = None,
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:

@@ -14,6 +14,7 @@ from nnseg_core.cli.options import (
     PlanName,
     PlannerName,
     Spacing,
+    Trust,
     Workers,
     WorkspacePath,
     open_project,
@@ -37,9 +38,7 @@ def preprocess(
     spacing: Spacing = None,
     freeze_plan: FreezePlan = False,
     dry_run: DryRun = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that may be followed. Repeatable.")
-    ] = None,
+    trust: Trust = None,
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:

@@ -14,20 +14,23 @@ from nnseg_core.cli.options import (
     DatasetPath,
     Device,
     DryRun,
+    Loss,
     Memory,
     PlanName,
     PlannerName,
+    Seed,
     Settings,
+    Trainer,
+    Trust,
     Workers,
     WorkspacePath,
     folder_name,
     named_parts,
     open_project,
     parse_settings,
-    planner_options,
 )
-from nnseg_core.cli.plan import plan_folder, require_configuration
-from nnseg_core.plan import ComponentRef, Plan
+from nnseg_core.cli.plan import require_configuration
+from nnseg_core.plan import Plan
 from nnseg_core.team import current
 
 if TYPE_CHECKING:
@@ -49,10 +52,8 @@ def run(
         list[str] | None,
         typer.Option("--fold", help="Fold to train: 0, 0,1 or each. Repeatable.  [default: each]"),
     ] = None,
-    trainer: Annotated[
-        str | None, typer.Option(help="Trainer: a name, or module:attribute.")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="Loss: a name, or module:attribute.")] = None,
+    trainer: Trainer = None,
+    loss: Loss = None,
     settings: Settings = None,
     epochs: Epochs = None,
     max_time: MaxTime = None,
@@ -62,13 +63,11 @@ def run(
     name: Annotated[
         str, typer.Option(help="Name of the folder of the selected model.")
     ] = "selected",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     stop_file: StopFile = None,
     dry_run: DryRun = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
-    ] = None,
+    trust: Trust = None,
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:
@@ -80,21 +79,16 @@ def run(
 
     Example: nnseg run Dataset004_Hippocampus --max-time 2h
     """
-    from nnseg_core.cli.order import Order
+    from nnseg_core.cli.order import ordered
 
     given = parse_settings(settings)
     limits = budget(given, epochs, max_time, extend=None, restart=False)
     folder_name("--name", name)
     typed = [planner, trainer, loss, *named_parts(given), *(trust or ())]
     project = open_project(context.obj, dataset, workspace, workers, typed)
-    own, others = planner_options(given, memory)
-    order = Order(
-        configuration="",
-        planner=ComponentRef(name=planner, options=own),
-        plan_name=plan_folder(planner, plan_name),
+    order = ordered(
+        *("", planner, plan_name, given, memory),
         parts={"trainer": trainer, "loss": loss},
-        settings=others,
-        typed=given,
         limits=limits,
         folds=fold or ["each"],
         device=device,

@@ -10,43 +10,40 @@ from nnseg_core.cli.beginning import Adapt, From, SourceFold, beginning
 from nnseg_core.cli.control import Epochs, Extend, MaxTime, StopFile, budget
 from nnseg_core.cli.folds import Folds
 from nnseg_core.cli.options import (
+    Architecture,
+    ConfigurationName,
     DatasetPath,
     Device,
     DryRun,
     FreezePlan,
+    Loss,
     Memory,
     PlanName,
     PlannerName,
+    Seed,
     Settings,
+    Trainer,
+    Trust,
     Workers,
     WorkspacePath,
     folder_name,
     named_parts,
     open_project,
     parse_settings,
-    planner_options,
 )
-from nnseg_core.cli.plan import plan_folder
-from nnseg_core.plan import ComponentRef
 
 
 def train(
     context: typer.Context,
     dataset: DatasetPath,
-    configuration: Annotated[
-        str, typer.Argument(help="2d, 3d_fullres, ...: a configuration of the plan.")
-    ],
+    configuration: ConfigurationName,
     fold: Folds = None,
-    trainer: Annotated[
-        str | None, typer.Option(help="Trainer: a name, or module:attribute.")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="Loss: a name, or module:attribute.")] = None,
+    trainer: Trainer = None,
+    loss: Loss = None,
     augmentation: Annotated[
         str | None, typer.Option(help="Augmentation: a name, or module:attribute.")
     ] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="Network: a name, or module:attribute.")
-    ] = None,
+    architecture: Architecture = None,
     callback: Annotated[
         list[str] | None,
         typer.Option(help="Callback to add: a name, or module:attribute. Repeatable."),
@@ -63,7 +60,7 @@ def train(
     name: Annotated[
         str | None, typer.Option(help="Name of the model folder.  [default: made from the parts]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     restart: Annotated[
         bool, typer.Option(help="Begin anew; without it an unfinished training goes on.")
@@ -86,9 +83,7 @@ def train(
         ),
     ] = None,
     dry_run: DryRun = False,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="Import path that a plan may name. Repeatable.")
-    ] = None,
+    trust: Trust = None,
     workspace: WorkspacePath = None,
     workers: Workers = None,
 ) -> None:
@@ -100,7 +95,7 @@ def train(
 
     Example: nnseg train Dataset004_Hippocampus 3d_fullres --trainer quick
     """
-    from nnseg_core.cli.order import Order, carry_out
+    from nnseg_core.cli.order import carry_out, ordered
 
     given = parse_settings(settings)
     limits = budget(given, epochs, max_time, extend, restart)
@@ -114,17 +109,12 @@ def train(
     }
     typed = [planner, *parts.values(), *named_parts(given), *(callback or ()), *(trust or ())]
     project = open_project(context.obj, dataset, workspace, workers, typed, freeze_plan)
-    own, others = planner_options(given, memory)
     begun = beginning(source, source_fold, adapt, configuration)
     if begun is not None and plan_name is None and not adapt:
         plan_name = begun.label
-    order = Order(
-        configuration=configuration,
-        planner=ComponentRef(name=planner, options=own),
-        plan_name=plan_folder(planner, plan_name),
+    order = ordered(
+        *(configuration, planner, plan_name, given, memory),
         parts=parts,
-        settings=others,
-        typed=given,
         limits=limits,
         callbacks=tuple(callback or ()),
         folds=fold,
