@@ -29,7 +29,11 @@ from nnseg_core.selection import Candidate
 from nnseg_core.selection import mean_of as mean_of_labels
 
 SECONDS = 5e-8
-"""For one output of one model at one voxel, roughly; decides whether workers are started."""
+"""For one output of one model at one voxel; only decides whether workers are started.
+
+Not measured: taken to be about what resampling a channel takes (``PREPROCESS_SECONDS``, which is),
+since logits are resampled likewise. Off by twice, workers start for 2 s of work, or not for 8 s.
+"""
 
 SLICES = 16
 """At a time that preprocessors restore, to estimate memory."""
