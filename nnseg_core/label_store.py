@@ -14,17 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnseg_core.arrays import chunk_shape, open_array, read_box, save_array
 from nnseg_core.case import OUTSIDE
 from nnseg_core.errors import DatasetError, disk_full
 from nnseg_core.geometry import Box
 from nnseg_core.machine import free_disk
-from nnseg_core.store import (
-    chunk_shape,
-    open_array,
-    read_box,
-    require_file_name,
-    save_array,
-)
+from nnseg_core.store import require_file_name
 
 ENDING = ".b2nd"
 

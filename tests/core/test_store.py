@@ -12,7 +12,7 @@ import pytest
 from nnseg_core.case import OUTSIDE, PreprocessedCase, Restoration
 from nnseg_core.errors import DatasetError, DiskFull
 from nnseg_core.geometry import Box, Geometry, whole
-from nnseg_core.store import CaseStore, chunk_shape
+from nnseg_core.store import CaseStore
 
 PATCH = (16, 16, 16)
 
@@ -290,35 +290,6 @@ def test_the_same_case_gives_the_same_bytes(store):
     for file in ("image.b2nd", "label.b2nd", "foreground.safetensors"):
         first, second = (store.folder / name / file for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
-
-
-def test_chunks_and_blocks_follow_the_rule_of_nnunet():
-    chunks, blocks = chunk_shape((1, 432, 512, 512), (128, 128, 128))
-
-    assert (chunks, blocks) == ((1, 96, 128, 128), (1, 32, 32, 32))
-
-
-@pytest.mark.parametrize(
-    ("shape", "patch_size"),
-    [
-        ((4, 182, 218, 182), (128, 160, 112)),
-        ((1, 36, 50, 35), (40, 56, 40)),
-        ((1, 20, 512, 512), (16, 320, 320)),
-        ((3, 1, 256, 256), (256, 256)),
-        ((1, 120, 512, 512), (512, 512)),
-        ((1, 1, 1, 1), (128, 128, 128)),
-        ((2, 900, 30, 7), (320, 32, 16)),
-    ],
-)
-def test_chunks_and_blocks_stay_within_their_limits(shape, patch_size):
-    chunks, blocks = chunk_shape(shape, patch_size)
-
-    assert chunks[0] == blocks[0] == 1
-    assert all(b <= c <= s for b, c, s in zip(blocks, chunks, shape, strict=True))
-    assert 4 * np.prod(blocks) <= 128 * 1024
-    assert 4 * np.prod(chunks) <= 6 * 1024**2
-    if len(patch_size) == 2:
-        assert chunks[1] == 1
 
 
 @pytest.mark.parametrize(
