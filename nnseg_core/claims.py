@@ -50,7 +50,8 @@ class Claim:
     """One run at work on a folder. Times are ISO 8601 in UTC.
 
     ``place`` is where ``pid`` means something, ``began`` when that process began, as its system
-    tells it; ``token`` is drawn for each claim. ``alive`` is the last sign of life.
+    tells it; ``token`` is drawn for each claim. ``alive`` is the last sign of life. ``reads`` names
+    the preprocessed cases that are not to be replaced meanwhile.
     """
 
     work: str
@@ -62,6 +63,7 @@ class Claim:
     token: str
     started: str
     alive: str
+    reads: str = ""
 
     def silent_for(self, now: float) -> float:
         """Seconds since the last sign of life; ``now`` is in seconds since 1970."""
@@ -77,8 +79,10 @@ class Claim:
 
 
 @contextmanager
-def claim(folder: Path, work: str, wait: bool = False) -> Generator[None]:
+def claim(folder: Path, work: str, wait: bool = False, reads: str = "") -> Generator[None]:
     """Keep other runs away from ``folder`` until the block ends; ``work`` says what is done there.
+
+    ``reads`` names the store of cases that is read all the while.
 
     A claim left behind by a run that is gone is taken over, which is logged. With ``wait`` a run
     that is at work is waited for, which is logged too.
@@ -86,7 +90,7 @@ def claim(folder: Path, work: str, wait: bool = False) -> Generator[None]:
     Raises ``NnsegError`` naming the run that works on it already, unless it is waited for.
     """
     path = claim_file(folder)
-    mine = _new_claim(work)
+    mine = replace(_new_claim(work), reads=reads)
     make_folder(path.parent)
     _take(path, folder, mine, wait)
     ended = threading.Event()
@@ -110,7 +114,7 @@ def read_claim(path: Path) -> Claim | None:
     """The claim in a file; None where there is none, or it cannot be read."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        found = Claim(**{field.name: raw[field.name] for field in fields(Claim)})
+        found = Claim(**{f.name: raw[f.name] for f in fields(Claim) if f.name in raw})
         datetime.fromisoformat(found.alive)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -131,7 +131,7 @@ def dataset_status(workspace: Workspace, name: str) -> DatasetStatus:
             for plan in _folders(workspace.dataset(name))
             for status in _configurations(workspace, name, plan.name)
         ),
-        models=tuple(_model(folder) for folder in _folders(workspace.root / "models" / name)),
+        models=tuple(_model(folder) for folder in _folders(workspace.models(name))),
     )
 
 

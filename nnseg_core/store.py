@@ -35,6 +35,11 @@ class CaseStore:
 
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """Plan and configuration, the same on every machine: ``standard/3d_fullres``."""
+        return "/".join(self.folder.parts[-2:])
+
     def identifiers(self) -> tuple[str, ...]:
         """The complete cases, sorted."""
         names = {_identifier(file.parent.name) for file in self.folder.glob("*/case.json")}

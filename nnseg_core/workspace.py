@@ -59,9 +59,13 @@ class Workspace:
         """The preprocessed cases of a configuration."""
         return self.dataset(dataset) / plan / configuration
 
+    def models(self, dataset: str) -> Path:
+        """The model folders of a dataset."""
+        return self.root / "models" / dataset
+
     def model(self, dataset: str, name: str) -> Path:
         """A model folder."""
-        return self.root / "models" / dataset / name
+        return self.models(dataset) / name
 
 
 def find_workspace(given: Path | None, environment: Mapping[str, str] = os.environ) -> Workspace:

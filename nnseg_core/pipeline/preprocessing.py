@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
 from nnseg_core import desk, kinds
 from nnseg_core.case import RawCase
-from nnseg_core.claims import claim
+from nnseg_core.claims import ENDING, claim, read_claim
 from nnseg_core.contracts import Planner, Preprocessor, Reader
 from nnseg_core.dataset import CaseRef
+from nnseg_core.errors import NnsegError
 from nnseg_core.normalizing import normalization_facts
 from nnseg_core.parallel import values
 from nnseg_core.pipeline.budget import PREPROCESS_SECONDS, budget
@@ -31,8 +33,8 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     interrupted run goes on where it stopped. All other cases are tried even if one fails.
 
     Raises ``CasesFailed`` naming every case that was set aside, once all others are done; before
-    any work ``NnsegError`` where the disk has too little room. Another run at work on the same
-    cases is waited for.
+    any work ``NnsegError`` where the disk has too little room, or a training is reading cases that
+    would be replaced. Another run at work on the same cases is waited for.
     """
     configuration = plan.configurations[name]
     planner: Planner = project.build(kinds.PLANNER, plan.planner)
@@ -61,6 +63,7 @@ def preprocess(project: Project, plan: Plan, plan_name: str, name: str) -> CaseS
     # Folds that start together wait for the first of them, and find the cases done.
     with project.crew, claim(store.folder, f"preprocessing {name}", wait=True):
         missing = _missing(project, store, keys)
+        _require_unread(project, store, missing)
         require_room(store.folder, sum(sizes) * len(missing) // len(sizes))
         needed = budget(missing, reader, project.workers, _in_order_of_files(plan, configuration))
         seconds = needed.voxels * PREPROCESS_SECONDS
@@ -93,6 +96,21 @@ def _missing(project: Project, store: CaseStore, keys: Mapping[str, str]) -> lis
     """The cases that are not in the store as they would be made now."""
     cases = project.dataset.cases
     return [case for case in cases if store.key(case.identifier) != keys[case.identifier]]
+
+
+def _require_unread(project: Project, store: CaseStore, missing: Sequence[CaseRef]) -> None:
+    """Refuse to replace cases under a training: it would go on with the cases of another plan."""
+    outdated = [case for case in missing if store.key(case.identifier) is not None]
+    models = project.workspace.models(project.name)
+    for path in sorted(models.glob(f"*/*{ENDING}")) if outdated else ():
+        there = read_claim(path)
+        if there is not None and there.reads == store.name and not there.is_gone(time.time()):
+            raise NnsegError(
+                f"{path.with_name(path.name.removesuffix(ENDING))} is being trained with the cases "
+                f"in {store.folder} (process {there.pid} on {there.host}), and {len(outdated)} of "
+                "them are to be made anew. Let it end, or stop it; or keep the new plan beside the "
+                "old one, with --plan NAME."
+            )
 
 
 def case_keys(

@@ -103,7 +103,8 @@ def train(
     require_previous(request)
     if not current().ranks.main:
         return _train_beside(project, request)
-    with claim(fold_folder(request.folder, request.fold), "training", wait):
+    fold = fold_folder(request.folder, request.fold)
+    with claim(fold, "training", wait, reads=request.store.name):
         return _train(project, request, callbacks)
 
 

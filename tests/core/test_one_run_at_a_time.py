@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from nnseg_core.claims import claim
+from nnseg_core.claims import claim, claim_file, read_claim
+from nnseg_core.errors import NnsegError
 from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
 
@@ -61,6 +65,47 @@ def test_a_fold_is_trained_by_one_run(folder: Path, capsys: pytest.CaptureFixtur
 
     assert "first/fold_0: training by process" in capsys.readouterr().err.replace("\\", "/")
     assert not model.exists() or not list(model.iterdir())
+
+
+def test_cases_are_not_replaced_under_a_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(folder) == 0
+    model = folder / "workspace" / "models" / "Dataset001_Cells" / "reading"
+    store = folder / "workspace" / "datasets" / "Dataset001_Cells" / "standard" / "2d"
+    again = ("preprocess", folder / "Dataset001_Cells", "--workspace", folder / "workspace")
+    made = (store / "phantom_000" / "case.json").read_text()
+
+    with claim(model / "fold_0", "training", reads="standard/2d"):
+        assert run(*again, "--workers", 0) == 0, "nothing is outdated"
+        case = json.loads(made)
+        (store / "phantom_000" / "case.json").write_text(json.dumps({**case, "key": "old"}))
+        assert run(*again, "--workers", 0) == 2
+        assert json.loads((store / "phantom_000" / "case.json").read_text())["key"] == "old"
+
+    said = capsys.readouterr().err
+    assert f"{model / 'fold_0'} is being trained with the cases in {store}" in said
+    assert "and 1 of them are to be made anew" in said
+    assert run(*again, "--workers", 0) == 0
+    assert (store / "phantom_000" / "case.json").read_text() == made
+
+
+def test_a_training_tells_which_cases_it_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    training = import_module("nnseg_core.pipeline.training")
+
+    def look(project: object, request: Any, *more: object) -> None:
+        there = read_claim(claim_file(request.folder / "fold_0"))
+        told.append("" if there is None else there.reads)
+        raise NnsegError("looked")
+
+    monkeypatch.setattr(training, "_train", look)
+
+    assert train(folder) == 2
+
+    assert told == ["standard/2d"]
 
 
 def test_nothing_is_left_of_the_claims_afterwards(folder: Path) -> None:
