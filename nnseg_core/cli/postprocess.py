@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnseg_core.cli.options import Workers, parse_settings
+
+if TYPE_CHECKING:
+    from nnseg_core.pipeline.postprocessing import Fitted
 
 
 def postprocess(
@@ -46,7 +49,7 @@ def postprocess(
     Example: nnseg postprocess masks corrected --fit labelsTr
     """
     from nnseg_core import files, kinds
-    from nnseg_core.cli.display import reporter, table
+    from nnseg_core.cli.display import reporter
     from nnseg_core.contracts import Postprocessor
     from nnseg_core.errors import DatasetError
     from nnseg_core.parallel import Crew, default_workers
@@ -63,7 +66,6 @@ def postprocess(
     from nnseg_core.plan import ComponentRef
     from nnseg_core.plugins import Plugins
     from nnseg_core.project import choose_reader
-    from nnseg_core.selection import mean_of, part_in_words
 
     if sum(given is not None for given in (model, using, fit)) > 1:
         raise DatasetError("--model, --using and --fit each say what to do. Give one of them.")
@@ -92,14 +94,18 @@ def postprocess(
         if fit is not None:
             fitted = find_out(masks, build, chosen)
             chosen = fitted.postprocessor
-            rows = [
-                (name, *(("-" if d is None else f"{d:.4f}") for d in pair))
-                for name, *pair in (
-                    *((name, fitted.before[name], fitted.after[name]) for name in fitted.before),
-                    ("mean", mean_of(fitted.before), mean_of(fitted.after)),
-                )
-            ]
-            table(("Dice", "before", "after"), rows, title=part_in_words(chosen))
+            _show(fitted)
         correct(masks, build(chosen), output)
     files.write_json(output / FILE, chosen)
     print(output)
+
+
+def _show(fitted: Fitted) -> None:
+    """Print mean Dice per label without and with what was fitted."""
+    from nnseg_core.cli.display import table
+    from nnseg_core.selection import mean_of, part_in_words
+
+    pairs = [(name, fitted.before[name], fitted.after[name]) for name in fitted.before]
+    pairs.append(("mean", mean_of(fitted.before), mean_of(fitted.after)))
+    rows = [(name, *("-" if d is None else f"{d:.4f}" for d in pair)) for name, *pair in pairs]
+    table(("Dice", "before", "after"), rows, title=part_in_words(fitted.postprocessor))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnseg_core.cli.options import Device
 from nnseg_core.errors import PlanError
 from nnseg_core.team import current
+
+if TYPE_CHECKING:
+    from nnseg_core.stages import Stopwatch
 
 STAGES = ("read", "preprocess", "network", "export", "write")
 
@@ -54,7 +57,7 @@ def predict(
 
     Example: nnseg predict MODEL imagesTs masks
     """
-    from nnseg_core.cli.display import note, reporter, table
+    from nnseg_core.cli.display import note, reporter
     from nnseg_core.cli.options import parse_settings
     from nnseg_core.errors import CasesFailed, NnsegError
     from nnseg_core.model import load_model
@@ -83,10 +86,7 @@ def predict(
         if team.ranks.count == 1 and not isinstance(error, CasesFailed):
             raise
         failed = error  # of the cases of this rank; others go on with theirs
-    if watch.seconds:
-        rows = [(stage, watch.seconds[stage]) for stage in STAGES if stage in watch.seconds]
-        cells = [(name, f"{spent:.1f}", f"{spent / max(done, 1):.3f}") for name, spent in rows]
-        table(("stage", "seconds", "per case"), cells, stderr=True)
+    _show_stages(watch, done)
     shares = team.together([done, str(failed or "")])
     seconds = time.monotonic() - started
     done = sum(written for written, _ in shares)
@@ -97,6 +97,16 @@ def predict(
     if failed:
         raise failed
     print(output)
+
+
+def _show_stages(watch: Stopwatch, cases: int) -> None:
+    """Print what the stages took, if anything was done."""
+    from nnseg_core.cli.display import table
+
+    rows = [(stage, watch.seconds[stage]) for stage in STAGES if stage in watch.seconds]
+    cells = [(name, f"{spent:.1f}", f"{spent / max(cases, 1):.3f}") for name, spent in rows]
+    if watch.seconds:
+        table(("stage", "seconds", "per case"), cells, stderr=True)
 
 
 def require_part(part: int, parts: int) -> None:
