@@ -27,10 +27,12 @@ class PreviousStage:
 
     ``store`` has one for every case, on the grid of the cases, by folds that the case did not
     train (of fold ``all``, by that one). Each of ``values`` becomes a channel of 0 and 1 behind
-    those of the image, in this order. ``made_from`` tells the weights behind all of them.
+    those of the image, in this order. ``made_from`` tells the weights behind all of them, which
+    are those in ``folder``.
     """
 
     name: str
+    folder: Path
     store: LabelStore
     values: tuple[int, ...]
     made_from: str

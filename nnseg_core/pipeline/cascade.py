@@ -184,6 +184,7 @@ def with_previous_stage(
     )
     previous = PreviousStage(
         name=earlier.name,
+        folder=earlier.folder,
         store=labels,
         values=previous_values(plan.dataset, plan.configurations[request.name]),
         made_from=made_from,

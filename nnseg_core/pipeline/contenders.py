@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from nnseg_core import files
 from nnseg_core.claims import claim
 from nnseg_core.dataset import CaseRef
-from nnseg_core.errors import ModelError, NnsegError
+from nnseg_core.errors import ModelError, NnsegError, PlanError
 from nnseg_core.logits import write_logits
 from nnseg_core.model import load_trained
 from nnseg_core.model_folder import (
@@ -24,11 +25,12 @@ from nnseg_core.model_folder import (
 )
 from nnseg_core.pipeline.preprocessing import read_case
 from nnseg_core.pipeline.splitting import current_state
+from nnseg_core.pipeline.starting import started_from
 from nnseg_core.pipeline.trained_splits import recorded_split
 from nnseg_core.pipeline.training import RECORD_FILE
 from nnseg_core.pipeline.validation import logits_file
 from nnseg_core.plan import Configuration
-from nnseg_core.project import Project
+from nnseg_core.project import PARTS, Project, apply_settings, settings_for
 from nnseg_core.splits import Split
 from nnseg_core.training import TrainedModel
 
@@ -139,17 +141,29 @@ def provide_logits(project: Project, field: Field, device: str) -> None:
 
 def train_command(project: Project, trained: TrainedModel, fold: str) -> str:
     """The command that trains a fold of a model as its others were, or validates it again."""
+    first = _first_begun(trained.folder)
+    record = {} if first is None else files.read_json(first / RECORD_FILE)
+    planner = trained.plan.planner
+    settings = {
+        **{f"planner.{name}": value for name, value in planner.options.items()},
+        **record.get("settings", {}),
+    }
     parts = ["nnseg", "train", str(project.dataset.folder), trained.name, "--fold", fold]
     parts += ["--name", trained.folder.name]
-    parts += ["--planner", trained.plan.planner.name] * (trained.plan.planner.name != "standard")
-    if (plan := _plan_name(project, trained)) not in (None, trained.plan.planner.name):
+    parts += ["--planner", planner.name] * (planner.name != "standard")
+    if (plan := _plan_name(project, trained, settings)) not in (None, planner.name):
         parts += ["--plan", str(plan)]
+    parts += _start(first)
+    if previous := record.get("previous"):
+        parts += ["--previous", previous]
     usual = {field.name: field.default for field in fields(Configuration)}
     for part in CHOSEN_PARTS:
         reference = getattr(trained.configuration, part)
         if reference.name != getattr(usual[part], "name", None):
             parts += [f"--{part}", reference.name]
-    for path, value in _settings(trained.folder).items():
+    if seed := record.get("seed"):
+        parts += ["--seed", str(seed)]
+    for path, value in settings.items():
         parts += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*parts, "--workspace", str(project.workspace.root)])
 
@@ -215,20 +229,37 @@ def _without_logits(contender: Contender, fold: str, cases: Sequence[CaseRef]) -
     ]
 
 
-def _plan_name(project: Project, trained: TrainedModel) -> str | None:
-    """The plan in the workspace that has the model's configuration, but for its parts."""
+def _plan_name(project: Project, trained: TrainedModel, settings: Mapping[str, Any]) -> str | None:
+    """The plan in the workspace that becomes the model's with its settings and parts."""
     own = trained.configuration
     for path in sorted(project.workspace.dataset(project.name).glob(f"*/{PLAN_FILE}")):
         plan = files.read_plan(path)
-        planned = plan.configurations.get(trained.name)
-        same = ("spacing", "features", "normalization", "mask_normalization", "preprocessor")
-        if planned and all(getattr(planned, name) == getattr(own, name) for name in same):
+        if plan.planner != trained.plan.planner or trained.name not in plan.configurations:
+            continue
+        decided = {
+            name: value
+            for name, value in settings_for(trained.name, plan, settings).items()
+            if name.partition(".")[0] not in (*PARTS, "planner")
+        }
+        try:
+            planned = apply_settings(plan.configurations[trained.name], decided)
+        except PlanError:  # it has been edited since, so that they do not fit
+            continue
+        if replace(planned, **{part: getattr(own, part) for part in PARTS}) == own:
             return path.parent.name
     return None
 
 
-def _settings(folder: Path) -> dict[str, object]:
-    """What was given by ``--set`` when the first of its folds was trained."""
-    record = next(iter(sorted(folder.glob(f"fold_*/{RECORD_FILE}"))), None)
-    settings = {} if record is None else files.read_json(record).get("settings", {})
-    return dict(settings)
+def _first_begun(folder: Path) -> Path | None:
+    """The first of a model's folds that has a record of its training."""
+    records = sorted(folder.glob(f"fold_*/{RECORD_FILE}"))
+    return records[0].parent if records else None
+
+
+def _start(fold: Path | None) -> list[str]:
+    """The options that say which weights a fold began with; none where it began from nothing."""
+    start = None if fold is None else started_from(fold)
+    if start is None:
+        return []
+    named = [] if start.fold is None else ["--source-fold", start.fold]
+    return ["--from", str(start.model), *named, *["--adapt"] * start.adapted]

@@ -306,6 +306,7 @@ def _run_record(project: Project, request: TrainingRequest) -> dict[str, Any]:
         "device": request.device,
         "settings": dict(request.settings),
         "start": start_summary(fold_folder(request.folder, request.fold), request.start),
+        "previous": None if request.previous is None else request.previous.folder.name,
         "split": request.split,
         "case_keys": {case: request.store.key(case) for case in cases},
         "python": platform.python_version(),

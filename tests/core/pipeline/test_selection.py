@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from itertools import combinations
@@ -262,8 +263,36 @@ def test_what_is_missing_is_said_as_commands(
         shutil.rmtree(models(folder) / "half")
 
     assert "half: fold 1 is not trained. Run:\n  nnseg train" in error
-    assert "2d --fold 1 --name half --augmentation none --set trainer.epochs=2" in error
+    assert "2d --fold 1 --name half --augmentation none --seed 1 --set trainer.epochs=2" in error
     assert "not compared: half: fold 1 is not trained" in noted
+
+
+def test_a_missing_fold_is_trained_by_the_command_as_the_others_were(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = models(folder) / NAMES[0]
+    begun = ("--from", source, "--source-fold", 1, "--seed", 3, "--set", "planner.spacing=[1,1,1]")
+    few = ("--set", "trainer.epochs=1", "--set", "trainer.iterations=2", "--fold", "each")
+    usual = ("--workers", 0, "--device", "cpu")
+    try:
+        for name in ("whole", "half"):
+            assert command(folder, "train", "2d", *begun, *few, *usual, "--name", name) == 0
+        shutil.rmtree(models(folder) / "half" / "fold_1")
+        capsys.readouterr()
+        assert select(folder, "--model", "half") == 2
+        said = capsys.readouterr().err.partition("Run:")[2].splitlines()[1]
+        assert run(*shlex.split(said)[1:], *usual) == 0
+        weights = [
+            (models(folder) / name / "fold_1" / "weights.safetensors").read_bytes()
+            for name in ("whole", "half")
+        ]
+    finally:
+        for name in ("whole", "half"):
+            shutil.rmtree(models(folder) / name, ignore_errors=True)
+
+    assert f"--from {source} --source-fold 1 --seed 3" in said
+    assert "--set 'planner.spacing=[1, 1, 1]'" in said
+    assert weights[0] == weights[1]
 
 
 def test_missing_logits_are_predicted_again(
