@@ -241,7 +241,8 @@ def _length(course: Course) -> str:
         return f"{course.max_minutes:g} minutes"
     if course.epochs is None or course.iterations is None:
         return "as long as the trainer decides"
-    return f"{course.epochs - course.done} epochs of {course.iterations} steps"
+    left = course.epochs - course.done
+    return f"{left} epoch{'s' * (left != 1)} of {course.iterations} steps"
 
 
 def _spent(cost: Cost, course: Course) -> str:

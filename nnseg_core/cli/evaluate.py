@@ -38,21 +38,29 @@ def evaluate(
 
     A structure that was missed counts as 0, it is never dropped. summary.json says what each
     number means.
+
+    Example: nnseg evaluate masks Dataset004_Hippocampus/labelsTs
     """
     from nnseg_core.cli.display import reporter
     from nnseg_core.cli.order import show_scores
+    from nnseg_core.errors import DatasetError
     from nnseg_core.parallel import default_workers
     from nnseg_core.pipeline.drawing import draw_folder
     from nnseg_core.pipeline.evaluation import evaluate as run
     from nnseg_core.pipeline.evaluation import find_description, write_scores
+    from nnseg_core.pipeline.prediction import find_inputs
     from nnseg_core.project import choose_reader
     from nnseg_core.writing import make_folder
 
+    if not predictions.is_dir():
+        raise DatasetError(f"there is no folder {predictions}.")
     description = find_description(dataset_json, predictions, references)
     example = next(predictions.glob(f"*{description.file_ending}"), None)
     reader = choose_reader(context.obj, description, example)
     folder = output or predictions
     make_folder(folder)  # before the work
+    if images is not None:
+        find_inputs([images], description.file_ending)
     scores, failed = run(
         reader,
         description,

@@ -107,7 +107,7 @@ def _trained(dataset: DatasetStatus) -> Iterator[tuple[str, ...]]:
     for model in dataset.models:
         for fold in model.folds:
             of = "" if fold.of_epochs is None else f" of {fold.of_epochs}"
-            epochs = f"{fold.epochs}{of}"
+            epochs = "-" if fold.trained and not fold.epochs else f"{fold.epochs}{of}"
             yield model.name, fold.name, state(fold), epochs, _scored(fold), in_words(fold.size)
 
 

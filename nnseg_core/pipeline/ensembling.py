@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +69,8 @@ def ensemble(
 
     Raises ``DatasetError`` where probabilities of a case differ in shape, or do not fit the labels.
     """
+    if output.resolve() in {folder.resolve() for folder in found.folders}:
+        raise DatasetError(f"the ensemble would replace the predictions in {output}.")
     make_folder(output)
     for done, case in enumerate(found.cases, start=1):
         mean = _mean(found.folders, case, description.labels.outputs)
@@ -109,5 +113,5 @@ def _read(path: Path) -> NDArray[np.float32]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["probability"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read: {error}. Predict that case again.") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -190,7 +189,9 @@ def _column(
             return by_name[name]
     if other_than is not None and len(names) == 2:
         return next(name for name in names if name != other_than)
+    there = ", ".join(map(str, names)) or "none"
+    example = "group" if wanted is CASE_COLUMNS else wanted[0]
     raise DatasetError(
-        f"{path} has no column {wanted[0]!r}; it has {json.dumps(list(names))}. A table of groups "
-        f"begins with a line such as case,{'group' if wanted is CASE_COLUMNS else wanted[0]}."
+        f"{path} has no column {wanted[0]!r}; it has {there}. A table of groups begins with a "
+        f"line such as case,{example}."
     )

@@ -9,6 +9,7 @@ import SimpleITK
 from nnseg_core.dataset import DatasetDescription, Labels
 from nnseg_core.errors import CasesFailed, NnsegError
 from nnseg_core.pipeline.evaluation import evaluate, write_scores
+from nnseg_core.testing.command import run as command
 from nnseg_io.itk import ItkReader
 
 DESCRIPTION = DatasetDescription(
@@ -71,3 +72,10 @@ def test_cases_without_any_annotated_label_leave_a_table_without_rows(tmp_path):
     heading, *rows = (tmp_path / "scores.csv").read_text().splitlines()
     assert heading.startswith("case,label,outcome,dice,iou,")
     assert rows == []
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    assert command("evaluate", tmp_path / "nowhere", tmp_path) == 2
+
+    assert f"there is no folder {tmp_path / 'nowhere'}." in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()

@@ -314,7 +314,7 @@ def test_a_selected_model_is_shown_by_status(
     assert run("status", "--workspace", folder / "workspace") == 0
 
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert any(row[:3] == ["selected", "-", "trained"] for row in rows)
+    assert any(row[:4] == ["selected", "-", "trained", "-"] for row in rows)
 
 
 def test_a_trained_model_is_not_overwritten(
@@ -363,3 +363,26 @@ def test_masks_are_postprocessed_in_folders(
     before = read(masks / "case_0.nii.gz")
     assert (mask != before).any()
     np.testing.assert_array_equal(mask[mask > 0], before[mask > 0])
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [("out", "a_probabilities.npz cannot be read"), ("b", "would replace the predictions in")],
+)
+def test_an_ensemble_that_cannot_be_made_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, said: str
+) -> None:
+    labels = tmp_path / "dataset.json"
+    described = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}}
+    labels.write_text(json.dumps({**described, "numTraining": 1, "file_ending": ".nii.gz"}))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "a_probabilities.npz", probability=np.zeros((2, 1, 4, 4)))
+        write(tmp_path / name / "a.nii.gz", np.zeros((1, 4, 4), np.uint8))
+    whole = (tmp_path / "b" / "a_probabilities.npz").read_bytes()
+    (tmp_path / "b" / "a_probabilities.npz").write_bytes(whole[: len(whole) // 2])
+
+    assert run("ensemble", tmp_path / "a", tmp_path / "b", tmp_path / output) == 2
+
+    assert said in capsys.readouterr().err
+    assert not [*tmp_path.glob("out/*")]

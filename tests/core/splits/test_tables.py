@@ -67,7 +67,7 @@ def test_a_table_of_sites_has_its_own_column(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("case,group\na_1,P1\n", "gives no group for 2 of 3 cases: a_2, b_1. Every case needs one"),
-        ("a,b,c\n1,2,3\n", r"has no column 'case'; it has \[\"a\", \"b\", \"c\"\]"),
+        ("a,b,c\n1,2,3\n", "has no column 'case'; it has a, b, c."),
         ("case,group\na_1,P1\na_1,P2\n", "has two entries for a_1: P1 and P2"),
         ("", "has no column 'case'"),
     ],
