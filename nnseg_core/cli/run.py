@@ -30,6 +30,7 @@ from nnseg_core.cli.options import (
     parse_settings,
 )
 from nnseg_core.cli.plan import require_configuration
+from nnseg_core.errors import NnsegError
 from nnseg_core.plan import Plan
 from nnseg_core.team import current
 
@@ -84,6 +85,7 @@ def run(
     given = parse_settings(settings)
     limits = budget(given, epochs, max_time, extend=None, restart=False)
     folder_name("--name", name)
+    _require_unseen(fold)
     typed = [planner, trainer, loss, *named_parts(given), *(trust or ())]
     project = open_project(context.obj, dataset, workspace, workers, typed)
     order = ordered(
@@ -107,8 +109,9 @@ def _run(project: Project, order: Order, wanted: Sequence[str] | None, name: str
     from nnseg_core.cli.select import show_selection
     from nnseg_core.pipeline import read_or_make_folds
     from nnseg_core.pipeline.reporting import write_report
-    from nnseg_core.pipeline.selection import select
+    from nnseg_core.pipeline.selection import require_replaceable, select
 
+    require_replaceable(project, name)
     orders = _orders(planned(project, order), order, wanted)
     models = []
     for number, one in enumerate(orders, start=1):
@@ -124,6 +127,15 @@ def _run(project: Project, order: Order, wanted: Sequence[str] | None, name: str
     report = write_report(selection, _members(project, selection.best.members), folder)
     note(f"report: {report}")
     return folder
+
+
+def _require_unseen(folds: Sequence[str] | None) -> None:
+    """Refuse fold ``all`` before any work: models are compared on cases they have not seen."""
+    if any(part.strip() == "all" for item in folds or () for part in item.split(",")):
+        raise NnsegError(
+            "--fold all leaves no case unseen, and nnseg run compares on those. Name folds by "
+            "number (nnseg split draws as few as 2), or train by nnseg train --fold all."
+        )
 
 
 def _rehearse(project: Project, order: Order, wanted: Sequence[str] | None) -> None:

@@ -64,9 +64,7 @@ def select(
 
     Raises ``ModelError`` with the commands that are missing, where models are not complete.
     """
-    folder = project.workspace.model(project.name, name)
-    if folder.exists() and not is_ensemble(folder):
-        raise ModelError(f"{folder} is a trained model. Choose another name, with --name.")
+    folder = require_replaceable(project, name)
     field = find_contenders(project, models, folds)
     _build(project, field.contenders[0], postprocessor)  # a wrong option is known before the work
     with claim(folder, "selecting"), project.crew:
@@ -75,6 +73,14 @@ def select(
             provide_logits(project, field, device)
         candidates = compare(project, field, pairs)
         return folder, _settle(project, field, candidates, postprocessor, folder)
+
+
+def require_replaceable(project: Project, name: str) -> Path:
+    """Where the selected model of that name goes. Raises ``ModelError`` where another one is."""
+    folder = project.workspace.model(project.name, name)
+    if folder.exists() and not is_ensemble(folder):
+        raise ModelError(f"{folder} is a trained model. Choose another name, with --name.")
+    return folder
 
 
 def _settle(

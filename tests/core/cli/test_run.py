@@ -69,3 +69,19 @@ def test_a_configuration_that_is_not_planned_is_refused(dataset, tmp_path, capfd
 
     assert "3d" in capfd.readouterr().err
     assert not (workspace / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--fold", "0,all"), "--fold all leaves no case unseen"),
+        (("--name", "mine"), "mine is a trained model. Choose another name, with --name."),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_any_work(dataset, tmp_path, capsys, more, said):
+    (tmp_path / "w" / "models" / dataset.name / "mine").mkdir(parents=True)
+
+    assert run("run", dataset, "--workspace", tmp_path / "w", "--epochs", "1", *more) == 2
+
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "w" / "datasets").exists()
