@@ -31,7 +31,7 @@ def select(
     ] = None,
     fold: Annotated[
         list[str] | None,
-        typer.Option(help="Fold to compare on. Repeatable.  [default: all there are]"),
+        typer.Option(help="Fold to compare on: 0 or 0,1. Repeatable.  [default: all there are]"),
     ] = None,
     ensembles: Annotated[
         bool, typer.Option(help="Try every pair of models as an ensemble too.")

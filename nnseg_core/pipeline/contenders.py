@@ -24,7 +24,7 @@ from nnseg_core.model_folder import (
     open_model,
 )
 from nnseg_core.pipeline.preprocessing import read_case
-from nnseg_core.pipeline.splitting import current_state
+from nnseg_core.pipeline.splitting import EACH, current_state, folds_wanted
 from nnseg_core.pipeline.starting import started_from
 from nnseg_core.pipeline.trained_splits import recorded_split
 from nnseg_core.pipeline.training import RECORD_FILE
@@ -84,13 +84,14 @@ def find_contenders(
     Models that were not are left out; those that are asked for by name raise ``ModelError``, with
     the commands that are missing. So does a dataset without any contender.
     """
+    models = _models(project, names)  # without any, nobody need know of folds
     splits = current_state(project).splits.folds
     chosen = _chosen_folds(splits, folds)
     fold_of = {
         case: fold for fold in reversed(chosen) for case in splits[int(fold)].validation
     }  # the first fold where several validate with a case
     contenders, left_out = [], {}
-    for trained in _models(project, names):
+    for trained in models:
         lacks = _lacks(project, trained, splits, chosen)
         if lacks:
             left_out[trained.folder.name] = lacks
@@ -170,10 +171,11 @@ def train_command(project: Project, trained: TrainedModel, fold: str) -> str:
 
 def _chosen_folds(splits: Sequence[Split], folds: Sequence[str] | None) -> tuple[str, ...]:
     there = tuple(str(number) for number in range(len(splits)))
-    unknown = [fold for fold in folds or () if fold not in there]
+    wanted = folds_wanted(folds or [EACH], len(splits))
+    unknown = [fold for fold in wanted if fold not in there]
     if unknown:
         raise NnsegError(f"there is no fold {', '.join(unknown)}. There are: {', '.join(there)}.")
-    return tuple(fold for fold in there if not folds or fold in folds)
+    return tuple(fold for fold in there if fold in wanted)
 
 
 def _models(project: Project, names: Sequence[str] | None) -> list[TrainedModel]:

@@ -386,3 +386,19 @@ def test_an_ensemble_that_cannot_be_made_is_one_message(
 
     assert said in capsys.readouterr().err
     assert not [*tmp_path.glob("out/*")]
+
+
+def test_folds_are_named_as_for_a_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert select(folder, "--name", "of_both", "--model", NAMES[0], "--fold", "0,1") == 0
+    assert "out of folds 0, 1" in capsys.readouterr().out
+    assert select(folder, "--fold", "0,7") == 2
+    assert "there is no fold 7. There are: 0, 1." in capsys.readouterr().err
+
+
+def test_without_models_nothing_is_said_of_folds(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("select", folder / "Dataset001_Shapes", "--workspace", tmp_path) == 2
+    assert "has no trained model. There are: none yet." in capsys.readouterr().err
