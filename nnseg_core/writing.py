@@ -20,6 +20,17 @@ def make_folder(path: Path) -> None:
         _make_folder(path)
 
 
+def require_place(path: Path) -> None:
+    """See that a folder could be made at ``path``, and make nothing; raises as ``make_folder``."""
+    with writing(path):
+        there = next(
+            place for place in (path.absolute(), *path.absolute().parents) if _exists(place)
+        )
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        _require_access(there)
+
+
 def require_file(path: Path) -> None:
     """See that a file may be written at ``path``, whose folder is made; raises as ``whole``."""
     with writing(path):
@@ -58,8 +69,12 @@ def writing(path: Path) -> Generator[None]:
 
 def _make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    _require_access(path)
+
+
+def _require_access(folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _unwritable(path: Path, error: OSError) -> NnsegError:

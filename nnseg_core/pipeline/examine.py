@@ -28,7 +28,7 @@ from nnseg_core.pipeline.examined import (
     stamps_of,
 )
 from nnseg_core.project import Project
-from nnseg_core.writing import make_folder
+from nnseg_core.writing import require_place
 
 SAMPLES = 100_000_000
 """Foreground intensities drawn per channel over the whole dataset (nnU-Net's number)."""
@@ -48,7 +48,7 @@ def examine(project: Project, planner: Planner, whole: bool = False) -> Examinat
     of_folder = check_folder(project.dataset)
     of_files = read_examination(project, planner, seen)
     if of_files is None or (whole and of_files.added):
-        make_folder(project.workspace.root)  # where nothing can be kept, nothing is looked at
+        require_place(project.workspace.root)  # where nothing can be kept, nothing is looked at
         frozen = project.freeze_plan and not whole
         of_files = (_examine_new if frozen else _examine_files)(project, planner)
         if _with_folder(of_files, of_folder).fingerprint is not None:

@@ -9,7 +9,7 @@ import pytest
 from nnseg_core.errors import DiskFull, NnsegError
 from nnseg_core.testing.command import run
 from nnseg_core.testing.phantoms import write_planar_phantom
-from nnseg_core.writing import make_folder, require_file, whole, writing
+from nnseg_core.writing import make_folder, require_file, require_place, whole, writing
 
 PROC = Path("/proc")
 NOT_ROOT = pytest.mark.skipif(
@@ -75,6 +75,16 @@ def test_a_folder_without_permission_is_named(tmp_path):
             make_folder(tmp_path)
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_place_is_tried_without_making_it(tmp_path):
+    (tmp_path / "file").touch()
+
+    require_place(tmp_path / "new" / "folder")
+    with pytest.raises(NnsegError, match="file is not a folder"):
+        require_place(tmp_path / "file" / "folder")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_is_told_apart(tmp_path):
