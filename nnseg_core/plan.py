@@ -78,8 +78,10 @@ class Configuration:
                 raise ValueError(f"patch_size has {axes} axes but {name} has {len(values)}")
         stages = len(self.features)
         for name, rows in (("strides", self.strides), ("kernel_sizes", self.kernel_sizes)):
-            if len(rows) != stages or any(len(row) != axes for row in rows):
-                raise ValueError(f"{name} must be {stages} rows of {axes} numbers, got {rows}")
+            if len(rows) != stages:
+                raise ValueError(f"features has {stages} stages but {name} has {len(rows)}")
+            if any(len(row) != axes for row in rows):
+                raise ValueError(f"{name} must be rows of {axes} numbers, got {rows}")
         if axes not in (2, 3):
             raise ValueError(f"patch_size must have 2 or 3 axes, got {self.patch_size}")
         if self.batch_size < 1:

@@ -30,8 +30,8 @@ DATASET = DatasetDescription(
     ("change", "message"),
     [
         ({"spacing": (1.0, 1.0, 1.0)}, "patch_size has 2 axes but spacing has 3"),
-        ({"strides": ((1, 1),)}, "strides must be 2 rows of 2 numbers"),
-        ({"kernel_sizes": ((3, 3), (3, 3, 3))}, "kernel_sizes must be 2 rows of 2 numbers"),
+        ({"strides": ((1, 1),)}, "features has 2 stages but strides has 1"),
+        ({"kernel_sizes": ((3, 3), (3, 3, 3))}, "kernel_sizes must be rows of 2 numbers"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"spacing": (0.0, 1.0)}, "spacing must be lengths in mm above 0"),
         ({"spacing": (1.0, float("nan"))}, "spacing must be lengths in mm above 0"),
