@@ -1,8 +1,8 @@
-"""Logits on disk: half precision, on the network's grid, in 3.5 % of what float32 takes.
+"""Logits on disk: half precision, on the network's grid, in 2.7 % of what float32 takes.
 
 What an ensemble cannot notice is left out: of exclusive classes only the distance to the highest
 logit is kept, probabilities below ``NEGLIGIBLE`` count as that, and numbers have 5 bits after the
-first, so that a probability is wrong by at most 0.004. What is left compresses well.
+first, so that a probability is wrong by at most 0.005. What is left compresses well.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ NEGLIGIBLE = 1e-4
 """Probability that does not matter to an ensemble. With 1e-5 files are twice as large."""
 
 DROPPED_BITS = 5
-"""Of the 10 that float16 has behind the first: 5 stay. An ensemble then labels 5 of 622454 voxels
-of Hippocampus otherwise (measured)."""
+"""Of the 10 that float16 has behind the first: 5 stay. An ensemble then labels 66 of 978624
+voxels of Hippocampus otherwise, and 71 with ``COARSE`` (measured)."""
+
+COARSE = ((4.0, 0.25), (5.5, 0.5))
+"""From that distance to 0 on, logits are multiples of that step: a probability changes by 0.002 at
+most, and files shrink by a fifth (measured)."""
 
 SLICES = 16
 """Per chunk, the unit of compression."""
@@ -81,7 +85,11 @@ def compact(logits: NDArray[np.floating], exclusive: bool) -> NDArray[np.float16
     if exclusive:
         values -= values.max(axis=0)
     limit = -math.log(NEGLIGIBLE)
-    half = np.clip(values, -limit, limit, out=values).astype(np.float16)
+    np.clip(values, -limit, limit, out=values)
+    for distance, step in COARSE:
+        far = np.abs(values) >= distance
+        values[far] = np.rint(values[far] / step) * step
+    half = values.astype(np.float16)
     bits = half.view(np.uint16)
     bits += 1 << (DROPPED_BITS - 1)  # round: a carry into the exponent is the next power of two
     bits &= 0xFFFF << DROPPED_BITS & 0xFFFF

@@ -55,6 +55,16 @@ def test_probabilities_of_classes_are_kept_to_the_third_digit() -> None:
     assert stored.dtype == np.float16
 
 
+def test_noise_of_unsure_networks_takes_less_than_a_tenth_too(tmp_path: Path) -> None:
+    noise = np.zeros((3, *SHAPE), dtype=np.float32)
+    noise[1:] = np.random.default_rng(0).normal(-7, 0.5, (2, *SHAPE))
+    path = tmp_path / "case.logits.b2nd"
+
+    write_logits(path, prediction(noise), exclusive=True)
+
+    assert path.stat().st_size < 0.1 * noise.nbytes
+
+
 def test_probabilities_of_regions_are_kept_to_the_third_digit() -> None:
     values = logits(0)[1:]
 
