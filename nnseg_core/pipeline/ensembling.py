@@ -111,7 +111,8 @@ def _mean(folders: Sequence[Path], case: str, outputs: int) -> NDArray[np.float3
 
 def _read(path: Path) -> NDArray[np.float32]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since numpy leaves a file open that turns out to be torn.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return np.asarray(file["probability"], dtype=np.float32)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read: {error}. Predict that case again.") from error
