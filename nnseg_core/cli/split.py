@@ -104,8 +104,8 @@ def _added(project: Project, wish: Wish, seed: int | None) -> State:
     """The folds brought up to date; only groups and sites of new cases may be given with it."""
     from nnseg_core.pipeline.drawing_folds import State, Wish
     from nnseg_core.pipeline.splitting import add_cases, remove_gone, told_of_new
-    from nnseg_core.splits.draw import some
     from nnseg_core.splits.tables import read_splits
+    from nnseg_core.wording import some
 
     if seed is not None or replace(wish, groups=None, sites=None) != Wish():
         raise NnsegError(

@@ -22,8 +22,8 @@ from nnseg_core.splits import (
     suspected_patients,
     validate_with,
 )
-from nnseg_core.splits.draw import some
 from nnseg_core.splits.tables import GROUP_COLUMNS, SITE_COLUMNS, read_folds, read_grouping
+from nnseg_core.wording import some
 
 FOLDS = 5  # nnU-Net's number
 

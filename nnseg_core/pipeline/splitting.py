@@ -21,7 +21,6 @@ from nnseg_core.splits import (
     with_cases,
     without_cases,
 )
-from nnseg_core.splits.draw import some
 from nnseg_core.splits.tables import (
     GROUP_COLUMNS,
     SITE_COLUMNS,
@@ -29,6 +28,7 @@ from nnseg_core.splits.tables import (
     read_grouping,
     read_splits,
 )
+from nnseg_core.wording import some
 
 NNUNET_FILE = "splits_final.json"
 """What nnU-Net calls its folds; used where it lies in the dataset folder."""

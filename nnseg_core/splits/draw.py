@@ -9,6 +9,7 @@ import numpy as np
 from nnseg_core.errors import DatasetError, NnsegError
 from nnseg_core.splits.balance import balance
 from nnseg_core.splits.record import SEED, Split
+from nnseg_core.wording import some
 
 Presence = Mapping[str, Collection[str]]
 """The labels that occur in each case."""
@@ -90,13 +91,6 @@ def validate_with(identifiers: Sequence[str], validation: Collection[str]) -> tu
             "must be cases to train on and cases to validate with."
         )
     return (split,)
-
-
-def some(names: Iterable[str], shown: int = 5) -> str:
-    """Names, or the first few of them and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
-    return ", ".join(listed[:shown]) + more
 
 
 def _split(identifiers: Iterable[str], validation: Collection[str]) -> Split:

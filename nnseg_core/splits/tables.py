@@ -10,9 +10,9 @@ from typing import Any
 
 from nnseg_core import files
 from nnseg_core.errors import DatasetError
-from nnseg_core.splits.draw import some
 from nnseg_core.splits.patients import patient_of
 from nnseg_core.splits.record import Grouping, Split, Splits, grouping
+from nnseg_core.wording import some
 
 BY_NAME = "names"
 """Instead of a table: groups as the names of the cases suggest them."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnseg_core.errors import DatasetError
 from nnseg_core.geometry import Geometry
+from nnseg_core.wording import some
 from nnseg_io.channels import require_finite
 
 
@@ -59,9 +60,8 @@ def to_mask(label: NDArray[Any], geometry: Geometry) -> NDArray[np.unsignedinteg
 def _require_integers(values: NDArray[Any], path: Path) -> None:
     fractions = np.unique(values[values != np.rint(values)])
     if len(fractions) > 0:
-        shown = ", ".join(f"{value:g}" for value in fractions[:5])
-        more = f" and {len(fractions) - 5} more" if len(fractions) > 5 else ""
+        shown = some(f"{value:g}" for value in fractions)
         raise DatasetError(
-            f"{path} holds values that are not integers: {shown}{more}. A label map must not be "
+            f"{path} holds values that are not integers: {shown}. A label map must not be "
             "interpolated: resample it with nearest neighbours, or threshold probabilities."
         )

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnseg_core.splits.draw import some
 from nnseg_core.training import EpochReport, TrainingTask
+from nnseg_core.wording import some
 from nnseg_standard.callbacks.csv_log import reports_before
 
 WARNINGS = "warnings.jsonl"

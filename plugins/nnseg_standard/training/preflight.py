@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nnseg_core.splits.draw import some
+from nnseg_core.wording import some
 from nnseg_standard.data.cache import PatchSource
 from nnseg_standard.data.feed import PatchFeed
 from nnseg_standard.data.sampling import centred, draw_box
