@@ -6,7 +6,7 @@ its weights is in the plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
 from typing import Any
@@ -153,3 +153,8 @@ class Plan:
         """The configurations to run for ``name``, in order: ``3d_lowres`` before its cascade."""
         previous = self.configurations[name].previous
         return (*self.stages(previous), name) if previous else (name,)
+
+    def only(self, name: str) -> Plan:
+        """The part of the plan that a model keeps: ``name``, with the stage before a cascade."""
+        kept = {stage: self.configurations[stage] for stage in self.stages(name)}
+        return replace(self, configurations=kept)

@@ -16,10 +16,10 @@ from nnseg_core.pipeline.splitting import (
     read_or_make_folds,
     read_or_make_splits,
 )
+from nnseg_core.pipeline.trained_plan import require_same_plan
 from nnseg_core.pipeline.trained_splits import require_same_split
 from nnseg_core.pipeline.training import (
     TrainingRequest,
-    require_same_plan,
     require_samples_for_all,
     train,
 )

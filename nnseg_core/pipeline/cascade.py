@@ -23,10 +23,10 @@ from nnseg_core.label_store import LabelStore
 from nnseg_core.model import load_trained
 from nnseg_core.model_folder import MODEL_FILE, PLAN_FILE, WEIGHTS_FILE, fold_folder, trained_folds
 from nnseg_core.pipeline.preprocessing import preprocess
+from nnseg_core.pipeline.trained_plan import require_same_plan
 from nnseg_core.pipeline.trained_splits import require_same_split
 from nnseg_core.pipeline.training import (
     TrainingRequest,
-    require_same_plan,
     require_samples_for_all,
     train,
 )

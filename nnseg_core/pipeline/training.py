@@ -6,7 +6,7 @@ import platform
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,10 +20,9 @@ from nnseg_core.case import PreprocessedCase
 from nnseg_core.claims import claim
 from nnseg_core.contracts import Callback, Extends, Trainer
 from nnseg_core.dataset.annotated import partly_annotated
-from nnseg_core.errors import ModelError, NnsegError, PlanError
+from nnseg_core.errors import NnsegError, PlanError
 from nnseg_core.model import build_network
 from nnseg_core.model_folder import (
-    PLAN_FILE,
     WEIGHTS_FILE,
     delete_fold,
     fold_folder,
@@ -38,8 +37,9 @@ from nnseg_core.pipeline.starting import (
     start_from,
     start_summary,
 )
+from nnseg_core.pipeline.trained_plan import require_same_plan
 from nnseg_core.pipeline.trained_splits import require_same_split
-from nnseg_core.plan import ComponentRef, Configuration, Plan
+from nnseg_core.plan import Configuration, Plan
 from nnseg_core.project import PARTS, Project, check_partial_labels, facts_of
 from nnseg_core.splits import Split
 from nnseg_core.stopping import Stop, never
@@ -122,7 +122,7 @@ def _train(
         current().agree(False)
         return open_model(request.folder)
     require_extendable(project, request)
-    kept = _only(request.plan, request.name)
+    kept = request.plan.only(request.name)
     write_model(request.folder, kept, request.name, _providers(project, configuration))
     write_record(fold, _run_record(project, request), request.extend_to)
     current().agree(True)
@@ -238,47 +238,6 @@ def require_previous(request: TrainingRequest) -> None:
             f"{request.name} is a cascade: it starts from segmentations by {previous}. Train it "
             "with 'nnseg train', which makes them; from Python, with_previous_stage does."
         )
-
-
-def require_same_plan(folder: Path, plan: Plan, name: str) -> None:
-    """Folds of one model are averaged at prediction: they must be of one kind.
-
-    Raises ``ModelError`` when ``folder`` holds folds that were trained with other settings.
-    """
-    path = folder / PLAN_FILE
-    trained = any(folder.glob(f"fold_*/{WEIGHTS_FILE}"))
-    if trained and (there := files.read_plan(path)) != _only(plan, name):
-        known = there.configurations.get(name)
-        changed = _differences(known, plan.configurations[name]) if known else []
-        named = f"another {', '.join(changed)}; " if changed else ""
-        raise ModelError(
-            f"{folder} holds folds that were trained with other settings ({named}see {path}). "
-            "Give this training a folder of its own with --name."
-        )
-
-
-def _differences(one: Configuration, other: Configuration) -> list[str]:
-    """What differs, by the names that ``--set`` knows."""
-    first, second = _named_settings(one), _named_settings(other)
-    return [key for key in {**first, **second} if first.get(key) != second.get(key)]
-
-
-def _named_settings(configuration: Configuration) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for each in fields(configuration):
-        value = getattr(configuration, each.name)
-        if isinstance(value, ComponentRef):
-            named[each.name] = value.name
-            named |= {f"{each.name}.{option}": to for option, to in value.options.items()}
-        else:
-            named[each.name] = value
-    return named
-
-
-def _only(plan: Plan, name: str) -> Plan:
-    """The part of a plan that a model keeps."""
-    kept = {stage: plan.configurations[stage] for stage in plan.stages(name)}
-    return replace(plan, configurations=kept)
 
 
 def _providers(project: Project, configuration: Configuration) -> dict[str, str]:
