@@ -50,7 +50,7 @@ def evaluate(
     from nnseg_core.pipeline.evaluation import find_description, write_scores
     from nnseg_core.pipeline.prediction import find_inputs
     from nnseg_core.project import choose_reader
-    from nnseg_core.writing import make_folder
+    from nnseg_core.writing import require_place
 
     if not predictions.is_dir():
         raise DatasetError(f"there is no folder {predictions}.")
@@ -58,7 +58,7 @@ def evaluate(
     example = next(predictions.glob(f"*{description.file_ending}"), None)
     reader = choose_reader(context.obj, description, example)
     folder = output or predictions
-    make_folder(folder)  # before the work
+    require_place(folder)  # before the work, which may find nothing to write
     if images is not None:
         find_inputs([images], description.file_ending)
     scores, failed = run(

@@ -1,5 +1,6 @@
 """Scoring folders of masks: bad ones are set aside."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -72,6 +73,20 @@ def test_cases_without_any_annotated_label_leave_a_table_without_rows(tmp_path):
     heading, *rows = (tmp_path / "scores.csv").read_text().splitlines()
     assert heading.startswith("case,label,outcome,dice,iou,")
     assert rows == []
+
+
+def test_where_nothing_is_scored_no_folder_is_left(tmp_path, capsys):
+    save(tmp_path / "masks", one=(1, 4))
+    (tmp_path / "references").mkdir()
+    labels = {"background": 0, "a": 1}
+    described = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+
+    folders = (tmp_path / "masks", tmp_path / "references")
+    assert command("evaluate", *folders, "--output", tmp_path / "new") == 2
+
+    assert "holds no" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
